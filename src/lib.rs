@@ -1,0 +1,10 @@
+//! Siskin runs encoder-decoder Transformers on devices, offline, from one memory-mapped file.
+#![cfg_attr(not(feature = "std"), no_std)]
+#![deny(unsafe_code)]
+
+extern crate alloc;
+
+pub mod error;
+pub mod tensor;
+
+pub use error::{Error, ErrorKind, Result};

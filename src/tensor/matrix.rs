@@ -1,0 +1,128 @@
+//! Weight matrices as they lie in the file.
+
+use half::f16;
+
+/// Output rows in a panel, for every element type.
+pub const PANEL_ROWS: usize = 8;
+
+/// Neighbouring columns of one row that lie side by side in an int8 panel.
+pub const K_GROUP: usize = 4;
+
+/// Element type of a stored tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dtype {
+    /// 32-bit IEEE 754.
+    F32,
+    /// 16-bit IEEE 754.
+    F16,
+    /// 8-bit two's complement in [-127, 127], one scale a row.
+    I8,
+}
+
+/// A weight matrix [N, K] that maps K inputs to N outputs, borrowed from the model's bytes.
+///
+/// The rows are cut into panels of [`PANEL_ROWS`]; the last panel is filled up with zero rows. A `Matrix` can only be
+/// made of slices that have the sizes stated at its variants, so kernels need not check them again.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a> {
+    rows: usize,
+    columns: usize,
+    data: Panels<'a>,
+}
+
+/// The panels of a [`Matrix`], by element type. P is the number of panels, `N.div_ceil(8)`.
+#[derive(Clone, Copy, Debug)]
+pub enum Panels<'a> {
+    /// `[P][K][8]`.
+    F32(&'a [f32]),
+    /// `[P][K][8]`.
+    F16(&'a [f16]),
+    /// Weight = `values * scale of its row`.
+    I8 {
+        /// `[P][G][8][4]` with `G = K.div_ceil(4)`; columns beyond K are zero.
+        values: &'a [i8],
+        /// `[P * 8]`; 0 for the rows beyond N.
+        scales: &'a [f32],
+        /// `[P * 8]`: the sum of the row's values, for kernels whose activations are shifted to unsigned.
+        sums: &'a [i32],
+    },
+}
+
+impl<'a> Matrix<'a> {
+    /// The matrix [rows, columns] over `data`, or `None` if a slice does not have the size that this asks for.
+    pub fn new(rows: usize, columns: usize, data: Panels<'a>) -> Option<Self> {
+        let padded = rows.checked_next_multiple_of(PANEL_ROWS)?;
+        let fits = match data {
+            Panels::F32(values) => values.len() == padded.checked_mul(columns)?,
+            Panels::F16(values) => values.len() == padded.checked_mul(columns)?,
+            Panels::I8 { values, scales, sums } => {
+                values.len() == padded.checked_mul(columns.checked_next_multiple_of(K_GROUP)?)?
+                    && scales.len() == padded
+                    && sums.len() == padded
+            }
+        };
+        fits.then_some(Self { rows, columns, data })
+    }
+
+    /// N, the number of outputs.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// K, the number of inputs.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Number of panels.
+    pub fn panels(&self) -> usize {
+        self.rows.div_ceil(PANEL_ROWS)
+    }
+
+    /// The elements.
+    pub fn data(&self) -> Panels<'a> {
+        self.data
+    }
+
+    /// Element type.
+    pub fn dtype(&self) -> Dtype {
+        match self.data {
+            Panels::F32(_) => Dtype::F32,
+            Panels::F16(_) => Dtype::F16,
+            Panels::I8 { .. } => Dtype::I8,
+        }
+    }
+
+    /// Row `row` times `factor`, written to `out` [K]: the gather of an embedding table.
+    ///
+    /// # Panics
+    /// If `row >= rows()` or `out.len() != columns()`.
+    pub fn gather_row(&self, row: usize, factor: f32, out: &mut [f32]) {
+        assert!(row < self.rows, "row {row} of {}", self.rows);
+        assert_eq!(out.len(), self.columns);
+        let (panel, lane) = (row / PANEL_ROWS, row % PANEL_ROWS);
+        let float_panel = panel * self.columns * PANEL_ROWS + lane;
+        match self.data {
+            Panels::F32(values) => {
+                for (out, value) in out.iter_mut().zip(values[float_panel..].iter().step_by(PANEL_ROWS)) {
+                    *out = value * factor;
+                }
+            }
+            Panels::F16(values) => {
+                for (out, value) in out.iter_mut().zip(values[float_panel..].iter().step_by(PANEL_ROWS)) {
+                    *out = value.to_f32() * factor;
+                }
+            }
+            Panels::I8 { values, scales, .. } => {
+                let scale = scales[row] * factor;
+                let start = panel * self.columns.next_multiple_of(K_GROUP) * PANEL_ROWS + lane * K_GROUP;
+                let groups = values[start..].chunks(PANEL_ROWS * K_GROUP);
+                for (out, group) in out.chunks_mut(K_GROUP).zip(groups) {
+                    for (out, &value) in out.iter_mut().zip(group) {
+                        *out = f32::from(value) * scale;
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Numbers in memory: element types, checked casts of bytes, weight matrices in panels, columns of an output.
+
+mod bytes;
+mod cast;
+mod columns;
+mod matrix;
+
+pub use bytes::AlignedBytes;
+pub use cast::{Element, cast_slice};
+pub use columns::ColumnsMut;
+pub use matrix::{Dtype, K_GROUP, Matrix, PANEL_ROWS, Panels};
