@@ -6,5 +6,6 @@ extern crate alloc;
 
 pub mod error;
 pub mod tensor;
+pub mod threads;
 
 pub use error::{Error, ErrorKind, Result};
