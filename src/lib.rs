@@ -5,6 +5,7 @@
 extern crate alloc;
 
 pub mod error;
+pub mod format;
 pub mod tensor;
 pub mod threads;
 
