@@ -6,5 +6,6 @@ extern crate alloc;
 
 pub mod error;
 pub mod tensor;
+pub mod text;
 
 pub use error::{Error, ErrorKind, Result};
