@@ -7,6 +7,7 @@ extern crate alloc;
 pub mod error;
 pub mod format;
 pub mod tensor;
+pub mod text;
 pub mod threads;
 
 pub use error::{Error, ErrorKind, Result};

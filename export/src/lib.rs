@@ -1,1 +1,3 @@
 //! The workshop of Siskin.
+
+pub mod source;

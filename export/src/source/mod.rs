@@ -1,0 +1,4 @@
+//! Readers of other programs' files.
+
+pub mod plain;
+pub mod sentencepiece;

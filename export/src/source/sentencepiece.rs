@@ -1,0 +1,147 @@
+//! SentencePiece models (`.model`, `.spm`) as vocabulary sections.
+
+use prost::Message;
+use siskin::text::{
+    DummyWhitespace, ExtraWhitespace, PieceKind, Segmentation, SpecialIds, UnknownText, VocabularyBuilder,
+    WhitespaceForm, WhitespaceRules,
+};
+use siskin::{Error, ErrorKind, Result};
+
+/// The fields of `sentencepiece_model.proto` that encoding and decoding depend on; others are skipped.
+#[derive(Message)]
+struct Model {
+    #[prost(message, repeated, tag = "1")]
+    pieces: Vec<Piece>,
+    #[prost(message, optional, tag = "2")]
+    trainer: Option<Trainer>,
+    #[prost(message, optional, tag = "3")]
+    normalizer: Option<Normalizer>,
+    #[prost(message, optional, tag = "5")]
+    denormalizer: Option<Normalizer>,
+}
+
+#[derive(Message)]
+struct Piece {
+    #[prost(string, tag = "1")]
+    text: String,
+    #[prost(float, tag = "2")]
+    score: f32,
+    #[prost(int32, optional, tag = "3", default = "1")]
+    kind: Option<i32>,
+}
+
+#[derive(Message)]
+struct Trainer {
+    #[prost(int32, optional, tag = "3", default = "1")]
+    model_type: Option<i32>,
+    #[prost(bool, tag = "24")]
+    treat_whitespace_as_suffix: bool,
+    #[prost(bool, tag = "35")]
+    byte_fallback: bool,
+    #[prost(string, optional, tag = "44")]
+    unk_surface: Option<String>,
+    #[prost(string, optional, tag = "46", default = "<s>")]
+    bos_piece: Option<String>,
+    #[prost(string, optional, tag = "47", default = "</s>")]
+    eos_piece: Option<String>,
+    #[prost(string, optional, tag = "48", default = "<pad>")]
+    pad_piece: Option<String>,
+}
+
+#[derive(Message)]
+struct Normalizer {
+    #[prost(bytes = "vec", tag = "2")]
+    precompiled_charsmap: Vec<u8>,
+    #[prost(bool, optional, tag = "3", default = "true")]
+    add_dummy_prefix: Option<bool>,
+    #[prost(bool, optional, tag = "4", default = "true")]
+    remove_extra_whitespaces: Option<bool>,
+    #[prost(bool, optional, tag = "5", default = "true")]
+    escape_whitespaces: Option<bool>,
+}
+
+/// The vocabulary section that encodes and decodes as the SentencePiece model `bytes` does.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`] if the bytes are not a SentencePiece model; [`ErrorKind::Vocabulary`] if it is of the word or
+/// character type or rewrites decoded text, or if its pieces contradict each other.
+pub fn vocabulary_section(bytes: &[u8]) -> Result<Vec<u8>> {
+    let model = Model::decode(bytes).map_err(|error| {
+        Error::new(ErrorKind::Corrupt, format!("not a SentencePiece model, or a damaged one: {error}"))
+    })?;
+    let trainer = model.trainer.unwrap_or_default();
+    let normalizer = model.normalizer.unwrap_or_default();
+    if model.denormalizer.is_some_and(|rules| !rules.precompiled_charsmap.is_empty()) {
+        return Err(unsupported("has denormalization rules, which are not supported"));
+    }
+    let mut builder = VocabularyBuilder::new(match trainer.model_type() {
+        1 => Segmentation::Unigram,
+        2 => Segmentation::Bpe,
+        _ => return Err(unsupported("is neither a unigram nor a BPE model")),
+    });
+    builder.whitespace = whitespace_rules(&trainer, &normalizer);
+    builder.unknown_text = if trainer.byte_fallback { UnknownText::Bytes } else { UnknownText::Unknown };
+    builder.special = special_ids(&model.pieces, &trainer)?;
+    builder.charsmap = normalizer.precompiled_charsmap;
+    if let Some(surface) = trainer.unk_surface {
+        builder.unk_surface = surface;
+    }
+    for piece in &model.pieces {
+        builder.push(&piece.text, piece.score, piece.piece_kind()?);
+    }
+    builder.build()
+}
+
+impl Piece {
+    fn piece_kind(&self) -> Result<PieceKind> {
+        Ok(match self.kind() {
+            1 => PieceKind::Normal,
+            2 => PieceKind::Unknown,
+            3 => PieceKind::Control,
+            4 => PieceKind::UserDefined,
+            5 => PieceKind::Unused,
+            6 => PieceKind::Byte,
+            other => {
+                return Err(unsupported(&format!("has a piece `{}` of unknown type {other}", self.text)));
+            }
+        })
+    }
+}
+
+fn whitespace_rules(trainer: &Trainer, normalizer: &Normalizer) -> WhitespaceRules {
+    WhitespaceRules {
+        dummy: match (normalizer.add_dummy_prefix(), trainer.treat_whitespace_as_suffix) {
+            (false, _) => DummyWhitespace::None,
+            (true, false) => DummyWhitespace::Prefix,
+            (true, true) => DummyWhitespace::Suffix,
+        },
+        extra: match normalizer.remove_extra_whitespaces() {
+            true => ExtraWhitespace::Remove,
+            false => ExtraWhitespace::Keep,
+        },
+        form: match normalizer.escape_whitespaces() {
+            true => WhitespaceForm::LowerBlock,
+            false => WhitespaceForm::Space,
+        },
+    }
+}
+
+/// The unknown piece by its type, the others by their spelling where they are control pieces.
+fn special_ids(pieces: &[Piece], trainer: &Trainer) -> Result<SpecialIds> {
+    let id = |wanted: &dyn Fn(&Piece) -> bool| -> Result<Option<u32>> {
+        let place = pieces.iter().position(wanted);
+        place.map(u32::try_from).transpose().map_err(|_| unsupported("has 2^32 pieces"))
+    };
+    let control =
+        |spelling: &str| id(&|piece| piece.kind() == PieceKind::Control as i32 && piece.text == spelling);
+    Ok(SpecialIds {
+        unk: id(&|piece| piece.kind() == PieceKind::Unknown as i32)?,
+        bos: control(trainer.bos_piece())?,
+        eos: control(trainer.eos_piece())?,
+        pad: control(trainer.pad_piece())?,
+    })
+}
+
+fn unsupported(what: &str) -> Error {
+    Error::new(ErrorKind::Vocabulary, format!("the SentencePiece model {what}"))
+}

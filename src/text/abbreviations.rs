@@ -1,0 +1,3 @@
+//! stub
+/// Language
+pub struct Language;

@@ -1,0 +1,4 @@
+/// x
+pub struct Sentences;
+/// y
+pub fn split_sentences() {}
