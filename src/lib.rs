@@ -5,6 +5,7 @@
 extern crate alloc;
 
 pub mod error;
+pub mod kernels;
 pub mod tensor;
 
 pub use error::{Error, ErrorKind, Result};
