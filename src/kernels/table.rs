@@ -181,6 +181,12 @@ impl Kernels {
             Isa::AvxVnni => &arch::x86_64::AVX_VNNI,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni => &arch::x86_64::AVX512_VNNI,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => &arch::aarch64::NEON,
+            #[cfg(target_arch = "aarch64")]
+            Isa::NeonDotprod => &arch::aarch64::NEON_DOTPROD,
+            #[cfg(target_arch = "aarch64")]
+            Isa::NeonI8mm => &arch::aarch64::NEON_I8MM,
             _ => return None,
         };
         isa.is_available().then_some(table)
