@@ -6,6 +6,7 @@ extern crate alloc;
 
 pub mod error;
 pub mod format;
+pub mod kernels;
 pub mod tensor;
 pub mod text;
 pub mod threads;
