@@ -4,6 +4,8 @@
 
 extern crate alloc;
 
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod error;
 pub mod format;
 pub mod kernels;
