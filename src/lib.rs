@@ -7,6 +7,8 @@ extern crate alloc;
 pub mod error;
 pub mod format;
 pub mod kernels;
+pub mod model;
+pub mod nn;
 pub mod tensor;
 pub mod text;
 pub mod threads;
