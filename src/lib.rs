@@ -6,6 +6,7 @@ extern crate alloc;
 
 pub mod decode;
 pub mod error;
+pub mod kernels;
 pub mod tensor;
 
 pub use error::{Error, ErrorKind, Result};

@@ -1,0 +1,3 @@
+//! What each instruction set supplies: the tiles of the matrix products, and its table.
+
+pub(super) mod portable;
