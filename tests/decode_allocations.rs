@@ -9,10 +9,10 @@ use std::cell::Cell;
 use std::ops::ControlFlow;
 
 use scorers::HashScorer;
-use siskin::decode::Kernels;
 use siskin::decode::{
     Alignments, DecodeOptions, Observer, Request, Sampling, Scores, Search, Setup, Strategy,
 };
+use siskin::kernels::Kernels;
 
 /// The system's allocator, counting what each thread asks for.
 struct Counting;

@@ -3,8 +3,8 @@
 use alloc::vec::Vec;
 
 use super::history::Branch;
-use super::stand_in::Kernels;
 use crate::error::{Error, ErrorKind, Result};
+use crate::kernels::Kernels;
 
 /// A live hypothesis: a row of the batch.
 #[derive(Clone, Copy, Debug)]

@@ -19,7 +19,6 @@ mod request;
 mod sample;
 mod scorer;
 mod search;
-mod stand_in;
 mod state;
 mod step;
 
@@ -28,4 +27,3 @@ pub use options::{Alignments, DecodeOptions, MAX_BEAM, Sampling, Scores, Setup, 
 pub use request::{Ending, Hypotheses, Hypothesis, Request};
 pub use scorer::Scorer;
 pub use search::Search;
-pub use stand_in::Kernels;

@@ -6,8 +6,8 @@ use super::history::Branch;
 use super::memory::Memory;
 use super::options::{DecodeOptions, Setup};
 use super::request::Ending;
-use super::stand_in::math;
 use crate::error::Result;
+use crate::kernels::math;
 
 /// A hypothesis that goes no further.
 #[derive(Clone, Copy, Debug)]

@@ -5,8 +5,8 @@ use core::cmp::Ordering;
 
 use super::frontier::{Candidate, Frontier, log_prob, nothing_left};
 use super::options::Sampling;
-use super::stand_in::math;
 use crate::error::Result;
+use crate::kernels::math;
 
 /// A token that can be drawn: its weight, at first its logit, and its id.
 pub(super) type Weighted = (f32, u32);

@@ -7,9 +7,9 @@ use super::observer::Observer;
 use super::options::{DecodeOptions, Setup, within};
 use super::request::{Hypotheses, Request};
 use super::scorer::Scorer;
-use super::stand_in::Kernels;
 use super::state::State;
 use crate::error::{Error, ErrorKind, Result};
+use crate::kernels::Kernels;
 
 /// A search over a [`Scorer`], with every buffer that it needs.
 ///

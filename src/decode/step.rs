@@ -11,9 +11,9 @@ use super::ranking::Finished;
 use super::request::{Ending, Request};
 use super::scorer::Scorer;
 use super::search::cancelled;
-use super::stand_in::Kernels;
 use super::state::State;
 use crate::error::{Error, ErrorKind, Result};
+use crate::kernels::Kernels;
 
 /// Choosing: what the logits say.
 impl State {

@@ -8,8 +8,8 @@ mod sampling;
 mod scorers;
 mod streaming;
 
-use siskin::decode::Kernels;
 use siskin::decode::{DecodeOptions, Hypotheses, Request, Scorer, Search, Setup, Strategy, Unobserved};
+use siskin::kernels::Kernels;
 
 const END: u32 = 0;
 const START: u32 = 1;
