@@ -17,12 +17,16 @@
 mod activation;
 mod arch;
 mod attention;
+#[cfg(test)]
+mod conformance;
 mod gemm;
 mod isa;
 mod lanes;
 pub mod math;
 mod norm;
 mod quantize;
+#[cfg(test)]
+mod reference;
 mod softmax;
 mod table;
 

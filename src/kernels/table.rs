@@ -175,6 +175,12 @@ impl Kernels {
     pub fn for_isa(isa: Isa) -> Option<&'static Kernels> {
         let table = match isa {
             Isa::Portable => &arch::portable::PORTABLE,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => &arch::x86_64::AVX2,
+            #[cfg(target_arch = "x86_64")]
+            Isa::AvxVnni => &arch::x86_64::AVX_VNNI,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Vnni => &arch::x86_64::AVX512_VNNI,
             _ => return None,
         };
         isa.is_available().then_some(table)

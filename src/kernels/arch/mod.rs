@@ -1,3 +1,5 @@
 //! What each instruction set supplies: the tiles of the matrix products, and its table.
 
 pub(super) mod portable;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod x86_64;
