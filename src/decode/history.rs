@@ -144,3 +144,33 @@ fn strongest(weights: &[f32]) -> u32 {
     }
     best as u32
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn branches_share_their_beginning() {
+        let setup = Setup { vocabulary: 9, end: 0, batch: 1, prefix: 1, source: 0 };
+        let options = DecodeOptions { max_length: 9, ..DecodeOptions::default() };
+        let mut history = History::new(&mut Memory::allocating(), &options, &setup).unwrap();
+        let mut extend = |parent, token| history.push(parent, token, 0.0, &[]);
+        let stem = extend(Branch::EMPTY, 5);
+        let fork = extend(stem, 6);
+        let (left, right) = (extend(fork, 7), extend(fork, 8));
+        let longer = extend(right, 7);
+        let other = extend(Branch::EMPTY, 5);
+
+        let mut path = alloc::vec![1];
+        history.read(longer, 0, &mut path);
+        history.read(longer, 3, &mut path);
+        history.read(longer, 4, &mut path);
+        history.read(Branch::EMPTY, 0, &mut path);
+        assert_eq!(path, [1, 5, 6, 8, 7, 7]);
+        assert_eq!(history.common(left, longer), fork);
+        assert_eq!(history.common(stem, longer), stem);
+        assert_eq!(history.common(longer, longer), longer);
+        assert_eq!(history.common(longer, other), Branch::EMPTY);
+        assert_eq!(history.common(Branch::EMPTY, left), Branch::EMPTY);
+    }
+}

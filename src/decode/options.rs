@@ -47,7 +47,7 @@ impl Default for Sampling {
 /// Which log-probabilities are reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Scores {
-    /// None. Saves greedy search the softmax.
+    /// None. Saves greedy search the softmax, by which it would notice a NaN among finite logits.
     Skip,
     /// The score and the log-probability of each hypothesis.
     #[default]

@@ -124,3 +124,46 @@ impl Ranking {
         self.of(sentence).get(self.n_best - 1).map_or(f32::NEG_INFINITY, |worst| worst.score)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_are_kept_and_of_equals_the_first() {
+        let setup = Setup { vocabulary: 9, end: 0, batch: 2, prefix: 1, source: 0 };
+        let options = DecodeOptions { n_best: 3, ..DecodeOptions::default() };
+        let mut ranking = Ranking::new(&mut Memory::allocating(), &options, &setup).unwrap();
+        ranking.clear(2);
+        let kept = |ranking: &Ranking| -> Vec<_> {
+            ranking.of(1).iter().map(|finished| (finished.score, finished.log_prob)).collect()
+        };
+        assert_eq!(ranking.bar(1), f32::NEG_INFINITY);
+        for (order, score) in [-2.0, -1.0, -2.0].into_iter().enumerate() {
+            ranking.add(1, Finished { score, log_prob: order as f32, ..Finished::NONE });
+        }
+        assert_eq!(
+            (kept(&ranking), ranking.bar(1)),
+            (alloc::vec![(-1.0, 1.0), (-2.0, 0.0), (-2.0, 2.0)], -2.0)
+        );
+        ranking.add(1, Finished { score: -2.0, log_prob: 3.0, ..Finished::NONE });
+        ranking.add(1, Finished { score: -0.5, log_prob: 4.0, ..Finished::NONE });
+        assert_eq!(kept(&ranking), [(-0.5, 4.0), (-1.0, 1.0), (-2.0, 0.0)]);
+        assert!(ranking.of(0).is_empty());
+    }
+
+    #[test]
+    fn scores_are_normalized_and_what_is_not_covered_is_penalized() {
+        let options = DecodeOptions { max_length: 4, length_penalty: 0.5, ..DecodeOptions::default() };
+        let score = |coverage_penalty, coverage: [f32; 3]| {
+            let options = DecodeOptions { coverage_penalty, ..options.clone() };
+            let mut scoring = Scoring::new(&mut Memory::allocating(), &options).unwrap();
+            scoring.prepare(&options);
+            assert_eq!(scoring.bound(-3.0, 4), -1.5);
+            scoring.score(-3.0, 4, coverage.into_iter())
+        };
+        assert_eq!(score(0.0, [0.5, 0.5, 0.5]), -1.5);
+        assert_eq!(score(2.0, [1.0, 3.0, 0.0]), -1.5);
+        assert!((score(2.0, [0.5, 3.0, 1.0]) - (-1.5 + 2.0 * 0.5f32.ln())).abs() < 1e-6);
+    }
+}

@@ -109,10 +109,47 @@ fn uniform(seed: u64, id: u64, sample: usize, step: usize) -> f64 {
     (bits >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
 }
 
-/// One step of SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators", figure 16).
+/// One step of SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators").
 fn mix(state: u64) -> u64 {
     let z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn weigh(sampling: Sampling, logits: &[f32]) -> Vec<Weighted> {
+        let mut weighted = Vec::new();
+        sampling.weigh(logits, &mut weighted);
+        weighted
+    }
+
+    #[test]
+    fn of_equal_logits_the_lower_token_is_kept() {
+        let sampling = Sampling { top_k: 2, ..Sampling::default() };
+        assert_eq!(weigh(sampling, &[0.0, 3.0, f32::NEG_INFINITY, 3.0, 3.0]), [(1.0, 1), (1.0, 3)]);
+        let sampling = Sampling { top_p: 0.5, ..Sampling::default() };
+        assert_eq!(weigh(sampling, &[1.0; 4]), [(1.0, 0), (1.0, 1)]);
+    }
+
+    #[test]
+    fn a_forbidden_token_has_no_weight_and_the_coldest_distribution_one_token() {
+        let weighted = weigh(Sampling::default(), &[f32::NEG_INFINITY, 0.0, f32::NEG_INFINITY]);
+        assert_eq!(weighted, [(1.0, 1)]);
+        let cold =
+            weigh(Sampling { temperature: f32::MIN_POSITIVE, ..Sampling::default() }, &[1.0, 2.0, 0.0]);
+        for step in 0..100 {
+            assert_eq!(pick(&cold, uniform(1, 2, 3, step)), 1);
+        }
+    }
+
+    #[test]
+    fn the_whole_range_of_a_cumulative_weight_is_reached() {
+        let weighted = [(0.25, 7), (0.0, 8), (0.5, 2), (0.25, 4), (0.0, 9)];
+        let tokens = [0.0, 0.24, 0.25, 0.74, 0.75, 1.0 - f64::EPSILON, 1.0].map(|u| pick(&weighted, u));
+        assert_eq!(tokens, [7, 7, 2, 2, 4, 4, 4]);
+    }
 }

@@ -59,9 +59,9 @@ impl Search {
     /// Those that arise in a step name it and the sentence.
     pub fn run(
         &mut self,
-        scorer: &mut impl Scorer,
+        scorer: &mut (impl Scorer + ?Sized),
         requests: &[Request<'_>],
-        observer: &mut impl Observer,
+        observer: &mut (impl Observer + ?Sized),
     ) -> Result<Vec<Hypotheses>> {
         self.check(scorer.vocabulary(), requests)?;
         self.state.start(requests);

@@ -108,9 +108,9 @@ impl State {
     /// Follows the best continuations of every sentence into the next step, and tells `observer` what is certain.
     pub fn advance(
         &mut self,
-        scorer: &impl Scorer,
+        scorer: &(impl Scorer + ?Sized),
         requests: &[Request],
-        observer: &mut impl Observer,
+        observer: &mut (impl Observer + ?Sized),
     ) -> Result<()> {
         self.next_rows.clear();
         self.tokens.clear();
@@ -144,7 +144,7 @@ impl State {
     }
 
     /// Ends and continues the hypotheses of a sentence.
-    fn follow(&mut self, scorer: &impl Scorer, index: usize) -> Result<()> {
+    fn follow(&mut self, scorer: &(impl Scorer + ?Sized), index: usize) -> Result<()> {
         let (first, width) = (self.next_rows.len(), self.options.width());
         let sentence = &mut self.sentences[index];
         sentence.length += 1;
@@ -171,7 +171,7 @@ impl State {
     }
 
     /// Lets `candidate` go on as a row of the next step.
-    fn keep(&mut self, scorer: &impl Scorer, index: usize, candidate: Candidate) -> Result<()> {
+    fn keep(&mut self, scorer: &(impl Scorer + ?Sized), index: usize, candidate: Candidate) -> Result<()> {
         let Candidate { row, token, token_log_prob, log_prob, sample } = candidate;
         let attention = self.attention(scorer, index, row)?;
         let branch = self.history.push(self.rows[row].branch, token, token_log_prob, attention);
@@ -187,7 +187,7 @@ impl State {
     }
 
     /// Ranks `candidate` among the finished hypotheses.
-    fn finish(&mut self, scorer: &impl Scorer, index: usize, candidate: Candidate) -> Result<()> {
+    fn finish(&mut self, scorer: &(impl Scorer + ?Sized), index: usize, candidate: Candidate) -> Result<()> {
         let Candidate { row, token, token_log_prob, log_prob, .. } = candidate;
         let attention = self.attention(scorer, index, row)?;
         let parent = self.rows[row].branch;
@@ -199,19 +199,18 @@ impl State {
         let before = self.coverage.get(row * self.setup.source..).unwrap_or_default();
         let coverage = before.iter().zip(attention).map(|(sum, weight)| sum + weight);
         let score = self.scoring.score(log_prob, parent.length + 1, coverage);
-        if score.is_nan() {
-            return Err(Error::new(
-                ErrorKind::NonFinite,
-                "the attention holds NaN: the model or its input is damaged",
-            ));
-        }
         self.ranking.add(index, Finished { branch, ending, end_log_prob: token_log_prob, log_prob, score });
         self.sentences[index].finished += 1;
         Ok(())
     }
 
     /// The attention weights of `row`, where they are used: none elsewhere.
-    fn attention<'a>(&mut self, scorer: &'a impl Scorer, index: usize, row: usize) -> Result<&'a [f32]> {
+    fn attention<'a>(
+        &mut self,
+        scorer: &'a (impl Scorer + ?Sized),
+        index: usize,
+        row: usize,
+    ) -> Result<&'a [f32]> {
         if !self.options.needs_attention() {
             return Ok(&[]);
         }
@@ -252,7 +251,12 @@ impl State {
     ///
     /// The best hypothesis will be the best finished one, or continue a live one that can still exceed its score. What
     /// these have in common is certain.
-    fn tell(&mut self, index: usize, live: Range<usize>, observer: &mut impl Observer) -> Result<()> {
+    fn tell(
+        &mut self,
+        index: usize,
+        live: Range<usize>,
+        observer: &mut (impl Observer + ?Sized),
+    ) -> Result<()> {
         let best = self.ranking.of(index).first();
         let bar = best.map_or(f32::NEG_INFINITY, |best| best.score);
         let contenders = self.can_exceed(bar, index, live).map(|row| row.branch);

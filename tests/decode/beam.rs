@@ -1,10 +1,13 @@
 //! Greedy and beam search.
 
-use siskin::decode::{Alignments, DecodeOptions, Ending, Hypotheses, Request, Sampling, Scores, Strategy};
+use siskin::decode::{
+    Alignments, DecodeOptions, Ending, Hypotheses, Request, Sampling, Scores, Search, Strategy, Unobserved,
+};
+use siskin::kernels::Kernels;
 
 use super::oracle::{Found, beam_search, enumerate};
 use super::scorers::{HashScorer, mix};
-use super::{END, START, beam, run};
+use super::{END, START, beam, kernels, run, setup};
 
 fn assert_same(found: &Hypotheses, expected: &[Found], case: &str) {
     assert_eq!(found.hypotheses.len(), expected.len(), "{case}: {found:?}\n{expected:?}");
@@ -155,12 +158,12 @@ fn a_batch_gives_the_bits_of_its_sentences_alone() {
 #[test]
 fn a_search_can_run_again() {
     let options = DecodeOptions { max_length: 9, coverage_penalty: 0.2, ..beam(4) };
-    let mut search = siskin::decode::Search::new(super::kernels(), options, super::setup(20)).unwrap();
+    let mut search = Search::new(kernels(), options, setup(20)).unwrap();
     let requests = [Request::new(&[START, 3]), Request::new(&[START])];
     let mut scorer = HashScorer::new(20, &[(1, 3), (2, 6)]);
-    let first = search.run(&mut scorer, &requests, &mut siskin::decode::Unobserved).unwrap();
+    let first = search.run(&mut scorer, &requests, &mut Unobserved).unwrap();
     scorer.restart();
-    assert_eq!(search.run(&mut scorer, &requests, &mut siskin::decode::Unobserved).unwrap(), first);
+    assert_eq!(search.run(&mut scorer, &requests, &mut Unobserved).unwrap(), first);
 }
 
 #[test]
@@ -178,7 +181,7 @@ fn scores_and_alignments_are_those_of_the_tokens() {
         let found = run(&options, &mut scorer, &[Request::new(&prefix)]).remove(0);
         let log_prob = |fed: &[u32], token: u32| {
             let (logits, attention) = scorer.after(0, fed);
-            ((logits[token as usize] - super::kernels().log_sum_exp(&logits)).min(0.0), attention)
+            ((logits[token as usize] - kernels().log_sum_exp(&logits)).min(0.0), attention)
         };
         let forced = [log_prob(&prefix[..1], 7).0, log_prob(&prefix[..2], 9).0];
         assert_eq!(found.prefix_log_probs, forced);
@@ -204,5 +207,31 @@ fn scores_and_alignments_are_those_of_the_tokens() {
             }
             assert_eq!(hypothesis.log_prob, Some(sum));
         }
+    }
+}
+
+#[test]
+fn tokens_and_scores_are_the_same_bits_on_every_instruction_set() {
+    for kernels in Kernels::available() {
+        let mut fingerprint = 0;
+        for seed in 0..60 {
+            let mut options = random_options(seed);
+            if seed % 3 == 0 {
+                options.strategy = Strategy::Sample(Sampling { top_p: 0.9, seed, ..Sampling::default() });
+            }
+            let mut scorer = HashScorer::new(150, &[(seed, 7), (seed + 99, 3)]);
+            scorer.end_bias = 2.0;
+            let mut search = Search::new(kernels, options, setup(150)).unwrap();
+            let requests = [Request::new(&[START]), Request::new(&[START, 5])];
+            for found in search.run(&mut scorer, &requests, &mut Unobserved).unwrap() {
+                for hypothesis in found.hypotheses {
+                    for bits in hypothesis.tokens.into_iter().chain(hypothesis.score.map(f32::to_bits)) {
+                        fingerprint = mix(fingerprint ^ u64::from(bits)).wrapping_add(1);
+                    }
+                }
+            }
+        }
+        // What every instruction set gives, aarch64 under QEMU included.
+        assert_eq!(fingerprint, 7_362_115_316_641_171_043, "{}", kernels.isa());
     }
 }
