@@ -4,6 +4,7 @@
 
 extern crate alloc;
 
+pub mod decode;
 pub mod error;
 pub mod format;
 pub mod kernels;
