@@ -72,7 +72,7 @@ impl<'a> Vocabulary<'a> {
             unk_surface,
             index,
             normalizer,
-            score_range: score_range(scores, kinds),
+            min_score: min_score(scores, kinds),
             has_user_defined: kinds.contains(&(PieceKind::UserDefined as u8)),
         };
         vocabulary.check_plain(charsmap_size)?;
@@ -192,10 +192,10 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// The lowest and the highest score of a normal piece.
-fn score_range(scores: &[f32], kinds: &[u8]) -> (f32, f32) {
+/// The lowest score of a normal piece.
+fn min_score(scores: &[f32], kinds: &[u8]) -> f32 {
     let normal = scores.iter().zip(kinds).filter(|&(_, &kind)| kind == PieceKind::Normal as u8);
-    normal.fold((f32::MAX, f32::MIN_POSITIVE), |(low, high), (&score, _)| (low.min(score), high.max(score)))
+    normal.fold(f32::MAX, |low, (&score, _)| low.min(score))
 }
 
 /// The variant whose number is its place in `variants`.
