@@ -122,14 +122,14 @@ fn is_ordinal(before: &str, word: &str, rules: &Rules) -> bool {
 }
 
 /// Whether the full stop after the single letter `word` ends the sentence: not that of an initial ("J. Smith") or of
-/// an abbreviation written with spaces ("z. B.").
+/// an abbreviation written with spaces ("z. B."), but that of "Tom's." or of a letter that is a word.
 fn letter_ends(before: &str, word: &str, starter: bool, rules: &Rules) -> bool {
     let in_front = in_front_of(before, word);
     let chained = in_front.strip_suffix('.').is_some_and(|rest| is_letter(last_word(rest)));
     if chained || in_front.is_empty() {
         return false;
     }
-    starter || contains(rules.letter_words, word)
+    starter || in_front.ends_with(['\'', '’']) || contains(rules.letter_words, word)
 }
 
 /// What stands in front of `word`, which ends `before`, without the space between.
@@ -276,6 +276,7 @@ mod tests {
                 &["We met at 5 p.m. on Monday.", "It ended at 6 p.m.", "Tom left."],
                 &["See No. 5 and Fig. 3.", "The answer is no.", "Ask again."],
                 &["Apples, pears, etc. are fruit.", "Apples, pears, etc.", "They are fruit."],
+                &["The coat is Tom's.", "Mine isn’t.", "Look."],
                 &["So do I.", "Nobody knows Vitamin C.", "The end."],
                 &["Compare e.g. Berlin vs. Paris.", "I like both!", "Do you?!"],
                 &["It was 1990.", "42 people came."],
