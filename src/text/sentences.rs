@@ -92,7 +92,7 @@ fn full_stop_ends(before: &str, next: &str, rules: &Rules) -> bool {
     let next_is_number = next.starts_with(|c: char| c.is_numeric());
     let starts_sentence = word.len() == before.len();
     if word.bytes().all(|b| b.is_ascii_digit()) && !word.is_empty() {
-        return !(starts_sentence || is_ordinal(before, word, rules) && !starter && !next_is_number);
+        return !starts_sentence && (starter || next_is_number || !is_ordinal(before, word, rules));
     }
     if contains(rules.never_last, word) {
         return false;
