@@ -1,3 +1,6 @@
 //! The workshop of Siskin.
 
+pub mod checkpoint;
+pub mod cli;
+pub mod quantize;
 pub mod source;

@@ -1,6 +1,8 @@
 //! SentencePiece models (`.model`, `.spm`) as vocabulary sections.
 
 use prost::Message;
+use std::collections::HashMap;
+
 use siskin::text::{
     DummyWhitespace, ExtraWhitespace, PieceKind, Segmentation, SpecialIds, UnknownText, VocabularyBuilder,
     WhitespaceForm, WhitespaceRules,
@@ -66,9 +68,43 @@ struct Normalizer {
 /// [`ErrorKind::Corrupt`] if the bytes are not a SentencePiece model; [`ErrorKind::Vocabulary`] if it is of the word or
 /// character type or rewrites decoded text, or if its pieces contradict each other.
 pub fn vocabulary_section(bytes: &[u8]) -> Result<Vec<u8>> {
-    let model = Model::decode(bytes).map_err(|error| {
+    section(parse(bytes)?)
+}
+
+/// As [`vocabulary_section`], with ids that are places in `tokens`, for models whose embeddings are in another order.
+///
+/// A token that the SentencePiece model lacks is a control piece if it is spelt like a mark, and else a piece that text
+/// never becomes. A piece that is not among the tokens is left out, so that text is cut into those that are.
+///
+/// # Errors
+/// As [`vocabulary_section`]; [`ErrorKind::Vocabulary`] if a BPE model has pieces that are not among the tokens, since
+/// others are made of them.
+pub fn vocabulary_section_of(bytes: &[u8], tokens: &[String]) -> Result<Vec<u8>> {
+    let mut model = parse(bytes)?;
+    let mut pieces: HashMap<_, _> = model.pieces.drain(..).map(|piece| (piece.text.clone(), piece)).collect();
+    let missing = |token: &String| {
+        let is_mark = ["<s>", "</s>", "<pad>", "<blank>"].contains(&token.as_str());
+        let kind = if is_mark { PieceKind::Control } else { PieceKind::Unused };
+        Piece { text: token.clone(), score: 0.0, kind: Some(kind as i32) }
+    };
+    model.pieces =
+        tokens.iter().map(|token| pieces.remove(token).unwrap_or_else(|| missing(token))).collect();
+    let is_bpe = model.trainer.as_ref().is_some_and(|trainer| trainer.model_type() == 2);
+    match pieces.values().find(|piece| piece.kind() == PieceKind::Normal as i32) {
+        Some(piece) if is_bpe => {
+            Err(unsupported(&format!("has a piece `{}` that is not among the model's tokens", piece.text)))
+        }
+        _ => section(model),
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<Model> {
+    Model::decode(bytes).map_err(|error| {
         Error::new(ErrorKind::Corrupt, format!("not a SentencePiece model, or a damaged one: {error}"))
-    })?;
+    })
+}
+
+fn section(model: Model) -> Result<Vec<u8>> {
     let trainer = model.trainer.unwrap_or_default();
     let normalizer = model.normalizer.unwrap_or_default();
     if model.denormalizer.is_some_and(|rules| !rules.precompiled_charsmap.is_empty()) {
