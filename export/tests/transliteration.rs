@@ -13,10 +13,10 @@ use std::sync::Arc;
 
 const WORDS: usize = 1590;
 
-/// How far search scores may be from the reference's. Its token log-probabilities under forced decoding agree to 1e-5,
-/// but its search is off its own forced decoding by up to 1.6e-4: "avi" for the source "آفي" has the score -2.325517
-/// from the search, and the sum -2.325671 when forced.
-const SEARCH_SCORE: f32 = 5e-4;
+/// How far scores may be from those of the reference's search. The search of CTranslate2 4.8.5 is off its own forced
+/// decoding, most where the source has one token: for "ب" it gives "beb" the score -0.380390, and `score_batch` the
+/// mean log-probability -0.385778, which is ours. Forced log-probabilities are held to 1e-4 below.
+const SEARCH_SCORE: f32 = 6e-3;
 
 #[derive(serde::Deserialize)]
 struct Reference {
