@@ -6,9 +6,13 @@ extern crate alloc;
 
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod decode;
 pub mod error;
 pub mod format;
 pub mod kernels;
+pub mod model;
+pub mod nn;
+pub mod pipeline;
 pub mod tensor;
 pub mod text;
 pub mod threads;

@@ -40,10 +40,12 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
 /// The modules that a source names after `crate::`; a braced list counts every member's first segment.
 fn used_modules(source: &str) -> Vec<String> {
     let mut modules = Vec::new();
-    let code = source.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let code =
+        source.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
     for (at, _) in code.match_indices("crate::") {
         let rest = &code[at + "crate::".len()..];
-        let first = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+        let first =
+            |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
         match rest.strip_prefix('{') {
             None => modules.push(first(rest)),
             Some(list) => {

@@ -145,7 +145,8 @@ impl Scratch {
         self.offer(vocabulary, text, Some(pair.left), next);
     }
 
-    /// Appends a symbol, or the parts that it was merged from while those spell unused pieces.
+    /// Appends a symbol; instead of an unused piece, the parts that it was merged from, or the unknown piece where
+    /// there are none.
     fn push_used(
         &mut self,
         vocabulary: &Vocabulary<'_>,
@@ -153,14 +154,16 @@ impl Scratch {
         symbol: (u32, u32),
         segments: &mut Vec<Segment>,
     ) {
+        let unk = vocabulary.special().unk.unwrap_or(0);
         self.stack.push(symbol);
         while let Some((start, end)) = self.stack.pop() {
-            let id = vocabulary.id(&text[start as usize..end as usize]).or(vocabulary.special().unk);
-            let Some(id) = id else { continue };
-            let unused = vocabulary.kind(id) == Some(PieceKind::Unused);
-            match self.unused.get(&id).filter(|_| unused) {
-                Some(left) => self.stack.extend([(start + left, end), (start, start + left)]),
-                None => segments.push(Segment { id, start, end }),
+            let id = vocabulary.id(&text[start as usize..end as usize]).unwrap_or(unk);
+            if vocabulary.kind(id) != Some(PieceKind::Unused) {
+                segments.push(Segment { id, start, end });
+            } else if let Some(left) = self.unused.get(&id) {
+                self.stack.extend([(start + left, end), (start, start + left)]);
+            } else {
+                segments.push(Segment { id: unk, start, end });
             }
         }
     }

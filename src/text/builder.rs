@@ -2,7 +2,8 @@
 
 use super::section::{ALIGNMENT, NO_ID};
 use super::trie_builder;
-use super::vocabulary::{PieceKind, Segmentation, SpecialIds, UnknownText, WhitespaceRules};
+use super::vocabulary::{PieceKind, Segmentation, SpecialIds, UnknownText, Vocabulary, WhitespaceRules};
+use crate::tensor::AlignedBytes;
 use crate::{Error, ErrorKind, Result};
 use alloc::format;
 use alloc::string::String;
@@ -52,12 +53,19 @@ impl VocabularyBuilder {
         self.pieces.push(Piece { text: String::from(text), score, kind });
     }
 
-    /// The bytes of the section.
+    /// The bytes of the section, which [`Vocabulary::parse`] accepts.
     ///
     /// # Errors
-    /// [`ErrorKind::Vocabulary`] if a piece is empty, has a NUL, or is there twice, or if there are too many. What
-    /// [`Vocabulary::parse`](super::Vocabulary::parse) demands beyond that is not checked here.
+    /// [`ErrorKind::Vocabulary`] if a piece is empty, has a NUL, or is there twice, or if there are too many; else the
+    /// error of [`Vocabulary::parse`].
     pub fn build(&self) -> Result<Vec<u8>> {
+        let section = self.write()?;
+        let copy = AlignedBytes::copy_of(&section);
+        Vocabulary::parse(copy.as_slice()).map_err(|error| error.at("the vocabulary cannot be written"))?;
+        Ok(section)
+    }
+
+    fn write(&self) -> Result<Vec<u8>> {
         let index = self.index()?;
         let pieces = || self.pieces.iter();
         let text_size = pieces().map(|piece| piece.text.len()).sum();

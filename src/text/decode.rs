@@ -155,3 +155,66 @@ impl<'v> StreamDecoder<'v> {
         self.pending_len -= 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::AlignedBytes;
+    use crate::text::{SpecialIds, UnknownText, VocabularyBuilder};
+
+    /// `<unk>` 0, `</s>` 1, `▁a` 2, `▁` 3, and the byte b at 4 + b.
+    fn section(extra: ExtraWhitespace) -> AlignedBytes {
+        let mut builder = VocabularyBuilder::new(Segmentation::Unigram);
+        builder.whitespace.dummy = DummyWhitespace::Prefix;
+        builder.whitespace.extra = extra;
+        builder.unknown_text = UnknownText::Bytes;
+        builder.special = SpecialIds { unk: Some(0), eos: Some(1), ..SpecialIds::default() };
+        builder.push("<unk>", 0.0, PieceKind::Unknown);
+        builder.push("</s>", 0.0, PieceKind::Control);
+        builder.push("▁a", 0.0, PieceKind::Normal);
+        builder.push("▁", 0.0, PieceKind::Normal);
+        for byte in 0..=255u8 {
+            builder.push(&format!("<0x{byte:02X}>"), 0.0, PieceKind::Byte);
+        }
+        AlignedBytes::copy_of(&builder.build().unwrap())
+    }
+
+    #[test]
+    fn takes_off_the_leading_space() {
+        let section = section(ExtraWhitespace::Keep);
+        let keep = Vocabulary::parse(section.as_slice()).unwrap();
+        assert_eq!(keep.decode(&[1, 2, 2, 0, 3, 1]).unwrap(), "a a \u{2047}  ");
+        assert_eq!(keep.decode(&[3, 2]).unwrap(), " a");
+        let section = self::section(ExtraWhitespace::Remove);
+        let remove = Vocabulary::parse(section.as_slice()).unwrap();
+        assert_eq!(remove.decode(&[3, 3, 2, 2]).unwrap(), "a a");
+    }
+
+    #[test]
+    fn bytes_wait_for_their_character() {
+        let section = section(ExtraWhitespace::Remove);
+        let vocabulary = Vocabulary::parse(section.as_slice()).unwrap();
+        let mut decoder = StreamDecoder::new(&vocabulary);
+        let mut steps = |bytes: &[u8]| {
+            let mut text = String::new();
+            for &byte in bytes {
+                decoder.push(4 + u32::from(byte), &mut text).unwrap();
+                text.push('|');
+            }
+            decoder.finish(&mut text);
+            text
+        };
+        assert_eq!(steps("é€".as_bytes()), "|é|||€|");
+        assert_eq!(
+            steps(&[0xE2, 0x82, b'a', 0xFF, 0xE2, 0x82]),
+            "||\u{FFFD}\u{FFFD}a|\u{FFFD}|||\u{FFFD}\u{FFFD}"
+        );
+    }
+
+    #[test]
+    fn an_id_out_of_range_is_an_error() {
+        let section = section(ExtraWhitespace::Remove);
+        let vocabulary = Vocabulary::parse(section.as_slice()).unwrap();
+        assert_eq!(vocabulary.decode(&[2, 260]).unwrap_err().kind(), ErrorKind::Vocabulary);
+    }
+}

@@ -111,3 +111,102 @@ impl Vocabulary<'_> {
         self.id(core::str::from_utf8(&piece).ok()?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::AlignedBytes;
+    use crate::text::{
+        DummyWhitespace, ExtraWhitespace, SpecialIds, VocabularyBuilder, WhitespaceForm, WhitespaceRules,
+    };
+    use PieceKind::{Control, Normal, Unknown, Unused, UserDefined};
+
+    /// A builder with SentencePiece's usual options, `<unk>` 0 and `</s>` 1, then `pieces`.
+    fn builder(segmentation: Segmentation, pieces: &[(&str, f32, PieceKind)]) -> VocabularyBuilder {
+        let mut builder = VocabularyBuilder::new(segmentation);
+        if segmentation.is_subword() {
+            builder.whitespace = WhitespaceRules {
+                dummy: DummyWhitespace::Prefix,
+                extra: ExtraWhitespace::Remove,
+                form: WhitespaceForm::LowerBlock,
+            };
+        }
+        builder.special = SpecialIds { unk: Some(0), eos: Some(1), ..SpecialIds::default() };
+        for &(text, score, kind) in [("<unk>", 0.0, Unknown), ("</s>", 0.0, Control)].iter().chain(pieces) {
+            builder.push(text, score, kind);
+        }
+        builder
+    }
+
+    /// The spelling of each token of `text`.
+    fn pieces(builder: &VocabularyBuilder, text: &str) -> Vec<String> {
+        let section = AlignedBytes::copy_of(&builder.build().unwrap());
+        let vocabulary = Vocabulary::parse(section.as_slice()).unwrap();
+        let mut ids = Vec::new();
+        vocabulary.encode(text, &mut ids).unwrap();
+        ids.iter().map(|&id| String::from(vocabulary.piece(id).unwrap())).collect()
+    }
+
+    #[test]
+    fn unigram_takes_the_best_path() {
+        let all = [
+            ("▁", -3.0, Normal),
+            ("▁a", -2.0, Normal),
+            ("a", -3.0, Normal),
+            ("b", -3.0, Normal),
+            ("ab", -4.0, Normal),
+            ("▁ab", -4.5, Normal),
+            ("bab", -0.5, Unused),
+            ("<x>", -9.0, UserDefined),
+        ];
+        let builder = builder(Segmentation::Unigram, &all);
+        assert_eq!(pieces(&builder, " ab  abab "), ["▁ab", "▁ab", "ab"]);
+        assert_eq!(pieces(&builder, "a<x>b"), ["▁a", "<x>", "b"]);
+        assert_eq!(pieces(&builder, "aéèb"), ["▁a", "<unk>", "b"]);
+        assert_eq!(pieces(&builder, "</s>"), ["▁", "<unk>"]);
+        assert_eq!(pieces(&builder, " "), [""; 0]);
+    }
+
+    #[test]
+    fn bpe_merges_the_best_pair_and_the_left_most_among_equals() {
+        let all = [
+            ("▁", -9.0, Normal),
+            ("a", -9.0, Normal),
+            ("b", -9.0, Normal),
+            ("aa", -1.0, Normal),
+            ("ab", -2.0, Normal),
+            ("▁aa", -3.0, Unused),
+            ("<x>", -9.0, UserDefined),
+        ];
+        let builder = builder(Segmentation::Bpe, &all);
+        assert_eq!(pieces(&builder, "baaab"), ["▁", "b", "aa", "ab"]);
+        assert_eq!(pieces(&builder, "aa"), ["▁", "aa"]);
+        assert_eq!(pieces(&builder, "a<x>a"), ["▁", "a", "<x>", "a"]);
+        assert_eq!(pieces(&builder, "xyz"), ["▁", "<unk>"]);
+    }
+
+    #[test]
+    fn unknown_text_becomes_bytes() {
+        let mut builder = builder(Segmentation::Unigram, &[("▁", -1.0, Normal)]);
+        builder.unknown_text = UnknownText::Bytes;
+        for byte in 0..=255u8 {
+            builder.push(&format!("<0x{byte:02X}>"), 0.0, PieceKind::Byte);
+        }
+        assert_eq!(pieces(&builder, "é"), ["▁", "<0xC3>", "<0xA9>"]);
+    }
+
+    #[test]
+    fn words_and_characters_are_looked_up() {
+        let builder = builder(Segmentation::Words, &[("hello", 0.0, Normal), ("world", 0.0, Normal)]);
+        assert_eq!(pieces(&builder, " hello\u{A0}world </s> you"), ["hello", "world", "<unk>", "<unk>"],);
+        let mut builder = VocabularyBuilder::new(Segmentation::Characters);
+        builder.push("a", 0.0, Normal);
+        builder.push("é", 0.0, Normal);
+        assert_eq!(pieces(&builder, "aéa"), ["a", "é", "a"]);
+        let section = AlignedBytes::copy_of(&builder.build().unwrap());
+        let vocabulary = Vocabulary::parse(section.as_slice()).unwrap();
+        let error = vocabulary.encode("éb", &mut Vec::new()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Vocabulary);
+        assert!(format!("{error}").contains("`b` at byte 2"), "{error}");
+    }
+}

@@ -72,7 +72,7 @@ impl<'a> Vocabulary<'a> {
             unk_surface,
             index,
             normalizer,
-            score_range: score_range(scores, kinds),
+            min_score: min_score(scores, kinds),
             has_user_defined: kinds.contains(&(PieceKind::UserDefined as u8)),
         };
         vocabulary.check_plain(charsmap_size)?;
@@ -192,10 +192,10 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// The lowest and the highest score of a normal piece.
-fn score_range(scores: &[f32], kinds: &[u8]) -> (f32, f32) {
+/// The lowest score of a normal piece.
+fn min_score(scores: &[f32], kinds: &[u8]) -> f32 {
     let normal = scores.iter().zip(kinds).filter(|&(_, &kind)| kind == PieceKind::Normal as u8);
-    normal.fold((f32::MAX, f32::MIN_POSITIVE), |(low, high), (&score, _)| (low.min(score), high.max(score)))
+    normal.fold(f32::MAX, |low, (&score, _)| low.min(score))
 }
 
 /// The variant whose number is its place in `variants`.
@@ -209,4 +209,98 @@ fn corrupt(what: &str) -> Error {
 
 fn unusable(what: &str) -> Error {
     Error::new(ErrorKind::Vocabulary, String::from("the vocabulary ") + what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::AlignedBytes;
+    use crate::text::VocabularyBuilder;
+    use alloc::vec::Vec;
+
+    fn section() -> Vec<u8> {
+        let mut builder = VocabularyBuilder::new(Segmentation::Unigram);
+        builder.special.unk = Some(0);
+        builder.push("<unk>", 0.0, PieceKind::Unknown);
+        builder.push("é", -1.0, PieceKind::Normal);
+        builder.push("ab", -2.0, PieceKind::UserDefined);
+        builder.build().unwrap()
+    }
+
+    fn parse(section: &[u8]) -> Result<(), ErrorKind> {
+        let section = AlignedBytes::copy_of(section);
+        Vocabulary::parse(section.as_slice()).and_then(|v| v.check_index()).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn reads_what_the_builder_wrote() {
+        let section = AlignedBytes::copy_of(&section());
+        let vocabulary = Vocabulary::parse(section.as_slice()).unwrap();
+        vocabulary.check_index().unwrap();
+        assert_eq!(vocabulary.len(), 3);
+        assert_eq!(vocabulary.piece(1), Some("é"));
+        assert_eq!(vocabulary.kind(2), Some(PieceKind::UserDefined));
+        assert_eq!(vocabulary.score(2), Some(-2.0));
+        assert_eq!(vocabulary.id("ab"), Some(2));
+        assert_eq!(vocabulary.id("a"), None);
+        assert_eq!(vocabulary.piece(3), None);
+        assert_eq!(vocabulary.special().unk, Some(0));
+    }
+
+    #[test]
+    fn refuses_a_section_of_another_length() {
+        let mut section = section();
+        for length in 0..section.len() {
+            assert_eq!(parse(&section[..length]), Err(ErrorKind::Corrupt), "{length}");
+        }
+        section.extend([0; 4]);
+        assert_eq!(parse(&section), Err(ErrorKind::Corrupt));
+    }
+
+    #[test]
+    fn refuses_fields_that_contradict_each_other() {
+        let good = section();
+        let offsets = HEADER;
+        let scores = offsets + 16;
+        let kinds = scores + 12;
+        let text = kinds + 4;
+        let cases: [(usize, &[u8], ErrorKind); 14] = [
+            (0, &[4], ErrorKind::Corrupt),                         // segmentation
+            (1, &[3], ErrorKind::Corrupt),                         // dummy white space
+            (4, &[1], ErrorKind::Vocabulary),                      // byte fallback without bytes
+            (7, &[1], ErrorKind::Corrupt),                         // reserved
+            (8, &[255; 4], ErrorKind::Corrupt),                    // more pieces than bytes
+            (12, &[1], ErrorKind::Corrupt),                        // another unknown piece
+            (12, &[255; 4], ErrorKind::Corrupt),                   // no unknown piece
+            (16, &[3, 0, 0, 0], ErrorKind::Corrupt),               // a role out of range
+            (offsets, &[1], ErrorKind::Corrupt),                   // text before the first piece
+            (offsets + 4, &[6], ErrorKind::Corrupt),               // an end inside a character
+            (offsets + 4, &[7], ErrorKind::Corrupt),               // an empty piece
+            (scores, &f32::NAN.to_le_bytes(), ErrorKind::Corrupt), // not a score
+            (kinds, &[7], ErrorKind::Corrupt),                     // no such kind
+            (text, &[0xFF], ErrorKind::Corrupt),                   // not UTF-8
+        ];
+        for (place, bytes, kind) in cases {
+            let mut section = good.clone();
+            section[place..place + bytes.len()].copy_from_slice(bytes);
+            assert_eq!(parse(&section), Err(kind), "{place}: {bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_index_is_found_when_asked() {
+        let mut section = section();
+        let index = section.len() - 256 * 4;
+        section[index..].fill(0xFF);
+        assert_eq!(parse(&section), Err(ErrorKind::Corrupt));
+    }
+
+    #[test]
+    fn refuses_a_misaligned_section() {
+        let mut bytes = Vec::from([0]);
+        bytes.extend(section());
+        let section = AlignedBytes::copy_of(&bytes);
+        let error = Vocabulary::parse(&section.as_slice()[1..]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidOption);
+    }
 }

@@ -24,7 +24,9 @@ const MAX_UNITS: usize = 1 << (31 - OFFSET_SHIFT);
 pub(super) fn build(keys: &[(&str, u32)]) -> Result<Vec<u32>> {
     let mut array = Array::default();
     array.add_block();
+    // The root; were 0 a base too, a NUL byte would lead to the root again.
     array.occupied[0] = true;
+    array.is_base[0] = true;
     array.units[0] = 0;
     let mut work = Vec::from([Node { position: 0, keys: 0..keys.len(), depth: 0 }]);
     let mut children = Vec::new();

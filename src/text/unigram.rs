@@ -8,8 +8,8 @@ use alloc::vec::Vec;
 
 /// How much less likely than the least likely piece an unknown character is.
 const UNKNOWN_PENALTY: f32 = 10.0;
-/// What a user-defined piece costs, whatever its length.
-const USER_DEFINED_PENALTY: f32 = 0.1;
+/// A user-defined piece of n bytes scores n times this, less this: more than the normal pieces that would spell it.
+const USER_DEFINED_BONUS: f32 = 0.1;
 
 /// The best path that ends at a byte position: its last piece and its score.
 #[derive(Clone, Copy)]
@@ -32,7 +32,7 @@ pub(super) fn segment(
     paths.clear();
     paths.resize(text.len() + 1, BestPath { score: 0.0, id: 0, start: UNREACHED });
     let unk = vocabulary.special().unk.unwrap_or(0);
-    let unk_score = vocabulary.score_range.0 - UNKNOWN_PENALTY;
+    let unk_score = vocabulary.min_score - UNKNOWN_PENALTY;
     for (start, character) in text.char_indices() {
         let so_far = paths[start].score;
         let mut spelt = false;
@@ -52,7 +52,7 @@ pub(super) fn segment(
 fn piece_score(vocabulary: &Vocabulary<'_>, id: u32, length: usize) -> Option<f32> {
     match vocabulary.kind(id)? {
         PieceKind::Normal => vocabulary.score(id),
-        PieceKind::UserDefined => Some(length as f32 * vocabulary.score_range.1 - USER_DEFINED_PENALTY),
+        PieceKind::UserDefined => Some(length as f32 * USER_DEFINED_BONUS - USER_DEFINED_BONUS),
         _ => None,
     }
 }

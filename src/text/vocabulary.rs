@@ -143,8 +143,8 @@ pub struct Vocabulary<'a> {
     pub(super) unk_surface: &'a str,
     pub(super) index: DoubleArray<'a>,
     pub(super) normalizer: Normalizer<'a>,
-    /// Lowest and highest score of a normal piece.
-    pub(super) score_range: (f32, f32),
+    /// The lowest score of a normal piece.
+    pub(super) min_score: f32,
     pub(super) has_user_defined: bool,
 }
 

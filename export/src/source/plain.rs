@@ -69,3 +69,43 @@ fn check_token(token: &str, segmentation: Segmentation) -> Result<()> {
     };
     Err(Error::new(ErrorKind::Vocabulary, format!("`{token}` {what}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use siskin::tensor::AlignedBytes;
+    use siskin::text::Vocabulary;
+
+    #[test]
+    fn lines_are_ids_and_marks_have_roles() {
+        let list = "<blank>\n<s>\n</s>\na\né\n";
+        let bytes = vocabulary_section(list, Segmentation::Characters, MissingUnknown::Append).unwrap();
+        let section = AlignedBytes::copy_of(&bytes);
+        let vocabulary = Vocabulary::parse(section.as_slice()).unwrap();
+        let special = vocabulary.special();
+        assert_eq!(
+            (special.pad, special.bos, special.eos, special.unk),
+            (Some(0), Some(1), Some(2), Some(5))
+        );
+        let mut ids = Vec::new();
+        vocabulary.encode("aéx", &mut ids).unwrap();
+        assert_eq!(ids, [3, 4, 5]);
+        assert_eq!(vocabulary.decode(&[1, 3, 4, 2]).unwrap(), "aé");
+    }
+
+    #[test]
+    fn refuses_lines_that_are_not_tokens() {
+        for (list, segmentation, place) in [
+            ("a\nbc\n", Segmentation::Characters, "line 2"),
+            ("a\n\nb", Segmentation::Words, "line 2"),
+            ("a b", Segmentation::Words, "line 1"),
+            ("a\nb\na", Segmentation::Words, "pieces 0 and 2"),
+        ] {
+            let error = vocabulary_section(list, segmentation, MissingUnknown::Leave).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Vocabulary);
+            assert!(error.to_string().contains(place), "{error}");
+        }
+        let error = vocabulary_section("a", Segmentation::Bpe, MissingUnknown::Leave).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidOption);
+    }
+}

@@ -10,7 +10,7 @@ use siskin::text::{
 use siskin::{Error, ErrorKind, Result};
 
 /// The fields of `sentencepiece_model.proto` that encoding and decoding depend on; others are skipped.
-#[derive(Message)]
+#[derive(Clone, Message)]
 struct Model {
     #[prost(message, repeated, tag = "1")]
     pieces: Vec<Piece>,
@@ -22,7 +22,7 @@ struct Model {
     denormalizer: Option<Normalizer>,
 }
 
-#[derive(Message)]
+#[derive(Clone, Message)]
 struct Piece {
     #[prost(string, tag = "1")]
     text: String,
@@ -32,7 +32,7 @@ struct Piece {
     kind: Option<i32>,
 }
 
-#[derive(Message)]
+#[derive(Clone, Message)]
 struct Trainer {
     #[prost(int32, optional, tag = "3", default = "1")]
     model_type: Option<i32>,
@@ -50,7 +50,7 @@ struct Trainer {
     pad_piece: Option<String>,
 }
 
-#[derive(Message)]
+#[derive(Clone, Message)]
 struct Normalizer {
     #[prost(bytes = "vec", tag = "2")]
     precompiled_charsmap: Vec<u8>,
@@ -180,4 +180,42 @@ fn special_ids(pieces: &[Piece], trainer: &Trainer) -> Result<SpecialIds> {
 
 fn unsupported(what: &str) -> Error {
     Error::new(ErrorKind::Vocabulary, format!("the SentencePiece model {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn piece(text: &str, kind: PieceKind) -> Piece {
+        Piece { text: text.into(), score: 0.0, kind: Some(kind as i32) }
+    }
+
+    fn kind_of_error(model: &Model) -> ErrorKind {
+        vocabulary_section(&model.encode_to_vec()).unwrap_err().kind()
+    }
+
+    fn model() -> Model {
+        let pieces = vec![piece("<unk>", PieceKind::Unknown), piece("a", PieceKind::Normal)];
+        Model { pieces, ..Model::default() }
+    }
+
+    #[test]
+    fn refuses_what_it_cannot_represent() {
+        assert!(vocabulary_section(&model().encode_to_vec()).is_ok());
+        assert_eq!(vocabulary_section(b"not a model").unwrap_err().kind(), ErrorKind::Corrupt);
+
+        let words = Trainer { model_type: Some(3), ..Trainer::default() };
+        assert_eq!(kind_of_error(&Model { trainer: Some(words), ..model() }), ErrorKind::Vocabulary);
+
+        let rules = Normalizer { precompiled_charsmap: vec![1], ..Normalizer::default() };
+        assert_eq!(
+            kind_of_error(&Model { denormalizer: Some(rules.clone()), ..model() }),
+            ErrorKind::Vocabulary
+        );
+        assert_eq!(kind_of_error(&Model { normalizer: Some(rules), ..model() }), ErrorKind::Corrupt);
+
+        let bytes = Trainer { byte_fallback: true, ..Trainer::default() };
+        assert_eq!(kind_of_error(&Model { trainer: Some(bytes), ..model() }), ErrorKind::Vocabulary);
+        assert_eq!(kind_of_error(&Model::default()), ErrorKind::Vocabulary);
+    }
 }
