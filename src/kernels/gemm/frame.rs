@@ -73,6 +73,8 @@ pub(in crate::kernels) trait Tile {
     fn prefetch(_panel: *const Self::Weight) {}
 }
 
+/// Greatest [`Tile::ROWS`].
+const MAX_ROWS: usize = 2;
 /// Greatest [`Tile::DEPTH`].
 pub(in crate::kernels) const MAX_DEPTH: usize = 16;
 /// Rows of the largest tile, all operands together.
@@ -134,10 +136,12 @@ impl Sum for i32 {
         let columns = panel * PANEL_ROWS..(panel + 1) * PANEL_ROWS;
         let (weights, weight_sums) = (&scales.weights[columns.clone()], &scales.sums[columns]);
         let input = scales.inputs[row];
-        core::array::from_fn(|i| {
+        let mut values = [0.0; PANEL_ROWS];
+        for i in 0..PANEL_ROWS {
             let sum = sums[i].wrapping_sub(offset.wrapping_mul(weight_sums[i]));
-            sum as f32 * (input * weights[i])
-        })
+            values[i] = sum as f32 * (input * weights[i]);
+        }
+        values
     }
 }
 
@@ -188,18 +192,19 @@ unsafe fn panel_block<T: Tile, const R: usize, const P: usize>(
     let (depth, panel_len) = (product.depth, PANEL_ROWS * product.depth);
     let weights = &product.weights[panel * panel_len..][..P * panel_len];
     let first = (panel - product.panels.start) * PANEL_ROWS;
-    let mut sums = [[[T::Sum::default(); PANEL_ROWS]; P]; MAX_TILE_ROWS];
+    let mut sums = [[[[T::Sum::default(); PANEL_ROWS]; P]; MAX_ROWS]; R];
+    let sums = sums.as_flattened_mut();
     let (mut row, rows) = (0, out.rows());
     while row < rows {
         let (inputs, left) = (&product.inputs[row * depth..], rows - row);
         // SAFETY: the caller's promise.
         let done = unsafe {
             if left >= R * T::ROWS {
-                tile::<T, R, P>(inputs, left, weights, depth, &mut sums)
+                tile::<T, R, P>(inputs, left, weights, depth, sums)
             } else if left >= 2 * T::ROWS {
-                tile::<T, 2, P>(inputs, left, weights, depth, &mut sums)
+                tile::<T, 2, P>(inputs, left, weights, depth, sums)
             } else {
-                tile::<T, 1, P>(inputs, left, weights, depth, &mut sums)
+                tile::<T, 1, P>(inputs, left, weights, depth, sums)
             }
         };
         for (r, sums) in sums[..done].iter().enumerate() {
@@ -221,18 +226,17 @@ unsafe fn tile<T: Tile, const R: usize, const P: usize>(
     left: usize,
     weights: &[T::Weight],
     depth: usize,
-    sums: &mut [[[T::Sum; PANEL_ROWS]; P]; MAX_TILE_ROWS],
+    sums: &mut [[[T::Sum; PANEL_ROWS]; P]],
 ) -> usize {
     const { assert!(R * T::ROWS <= MAX_TILE_ROWS && T::DEPTH <= MAX_DEPTH) };
     let rows = left.min(R * T::ROWS);
-    assert!(
-        rows > (R - 1) * T::ROWS && inputs.len() >= rows * depth && weights.len() == P * PANEL_ROWS * depth
-    );
+    assert!(rows > (R - 1) * T::ROWS && sums.len() >= R * T::ROWS);
+    assert!(inputs.len() >= rows * depth && weights.len() == P * PANEL_ROWS * depth);
     let whole = depth / T::DEPTH * T::DEPTH;
     // An operand of two rows that has only one left reads it twice.
     let second = if rows == R * T::ROWS { depth } else { 0 };
-    // SAFETY: all offsets are below `rows * depth` and `P * 8 * depth`, the lengths asserted above, and `sums` has
-    // room for `MAX_TILE_ROWS >= R * T::ROWS` rows. The instruction set is the caller's promise.
+    // SAFETY: all offsets are below `rows * depth` and `P * 8 * depth`, and those of the sums below
+    // `R * T::ROWS * P`: the lengths asserted above. The instruction set is the caller's promise.
     unsafe {
         let mut acc = [[T::zero(); P]; R];
         steps::<T, R, P>(&mut acc, (inputs.as_ptr(), depth, second), (weights.as_ptr(), depth), whole);
