@@ -1,9 +1,12 @@
 //! The `siskin` command: one module for each of its commands, and what they share.
 
+mod bench;
+mod doctor;
 pub mod inspect;
 mod json;
 mod lines;
 mod load;
+mod machine;
 mod progress;
 mod render;
 mod resources;
@@ -11,7 +14,7 @@ mod search;
 mod translate;
 mod workshop;
 
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind};
 use clap::{Parser, Subcommand};
 use std::error::Error as _;
 use std::ffi::OsString;
@@ -35,12 +38,17 @@ Exit status: 0 if all went well, 1 if something failed, 2 for a wrong command li
 Examples:
   siskin translate -m en-de.siskin \"Good morning\"
   siskin translate -m en-de.siskin --beam 4 < book.txt > buch.txt
-  siskin inspect en-de.siskin --verify";
+  siskin inspect en-de.siskin --verify
+  siskin doctor -m en-de.siskin";
 
 #[derive(Subcommand)]
 enum Command {
     /// Translate lines of text, or do whatever else the model does with them
     Translate(Box<translate::Arguments>),
+    /// Measure how fast a model runs here
+    Bench(bench::Arguments),
+    /// Check that a model gives on this machine what it must give
+    Doctor(doctor::Arguments),
     /// Show what is in a model file
     Inspect(inspect::Arguments),
     #[command(external_subcommand)]
@@ -51,6 +59,8 @@ enum Command {
 pub fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Translate(arguments) => translate::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Workshop(command) => workshop::run(&command),
     };
