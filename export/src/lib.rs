@@ -2,5 +2,6 @@
 
 pub mod checkpoint;
 pub mod cli;
+pub mod golden;
 pub mod quantize;
 pub mod source;

@@ -1,7 +1,7 @@
 //! The `siskin-export` command.
 
 use clap::{Parser, Subcommand};
-use siskin_export::cli::import;
+use siskin_export::cli::{golden, import};
 use std::process::ExitCode;
 
 /// The workshop of Siskin: makes the model files that `siskin` runs.
@@ -18,11 +18,14 @@ struct Arguments {
 enum Command {
     /// Make a model file of another program's model
     Import(import::Arguments),
+    /// Put golden sentences into a model file, by which `siskin doctor` checks a machine
+    Golden(golden::Arguments),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Import(arguments) => import::run(&arguments),
+        Command::Golden(arguments) => golden::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,8 @@
 //! `siskin-export import`.
 
+use super::golden;
 use crate::checkpoint::Checkpoint;
+use crate::golden::{read_sources, with_golden};
 use crate::quantize::{Precision, write_model};
 use crate::source::ctranslate2::{self, PlainSegmentation};
 use clap::{Args, Subcommand, ValueEnum};
@@ -66,6 +68,9 @@ struct OutputArguments {
     /// Element type of the weight matrices
     #[arg(long = "type", value_enum, default_value = "int8")]
     precision: Type,
+    /// Sources, one a line, of which some become golden sentences (see `siskin-export golden`)
+    #[arg(long, value_name = "FILE")]
+    golden: Option<PathBuf>,
     /// For the card: the model's name
     #[arg(long)]
     name: Option<String>,
@@ -96,7 +101,7 @@ enum Type {
 /// Runs the command.
 ///
 /// # Errors
-/// Those of the importer, of [`write_model`] and of [`write_atomically`].
+/// Those of the importer, of [`write_model`], of [`with_golden`] and of [`write_atomically`].
 pub fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.source {
         Source::Ctranslate2 { folder, vocabulary, output } => {
@@ -139,7 +144,12 @@ fn write(mut checkpoint: Checkpoint, output: &OutputArguments) -> Result<()> {
         Type::F16 => Precision::F16,
         Type::Int8 => Precision::I8,
     };
-    let bytes = write_model(&checkpoint, precision)?;
+    let mut bytes = write_model(&checkpoint, precision)?;
+    if let Some(path) = &output.golden {
+        let sources = read_sources(path, golden::COUNT)?;
+        let sources: Vec<&str> = sources.iter().map(String::as_str).collect();
+        bytes = with_golden(&bytes, &sources)?;
+    }
     write_atomically(&output.out, &bytes)?;
     println!("{}: {} tensors, {} bytes", output.out.display(), checkpoint.tensors.len(), bytes.len());
     Ok(())

@@ -1,3 +1,4 @@
 //! The commands of `siskin-export`.
 
+pub mod golden;
 pub mod import;
