@@ -62,7 +62,7 @@ pub(super) struct Hypotheses {
     parents: Vec<u32>,
     /// The most rows.
     rows: usize,
-    /// T.
+    /// T, or 0 for a decoder that keeps no keys and values.
     length: usize,
     /// Steps done since the batch began.
     steps: usize,
@@ -85,6 +85,10 @@ impl Hypotheses {
         now.extend(parents.iter().map(|&parent| before[parent as usize]));
         self.parents.clear();
         self.parents.extend_from_slice(parents);
+        self.steps += 1;
+        if self.length == 0 {
+            return;
+        }
         let [now, before] = &mut self.ancestry;
         core::mem::swap(now, before);
         for (row, slots) in now.chunks_exact_mut(self.length).take(parents.len()).enumerate() {
@@ -92,7 +96,6 @@ impl Hypotheses {
             slots[..t].copy_from_slice(&before[inherited..inherited + t]);
             slots[t] = (t * self.rows + row) as u32;
         }
-        self.steps += 1;
     }
 
     /// Position of this step's tokens.
