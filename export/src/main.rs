@@ -1,0 +1,7 @@
+//! The command `siskin-export`.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,0 +1,201 @@
+//! Training through ONNX Runtime: whole models against finite differences, runs against their repetition.
+
+use siskin_export::onnx::transformer::{Dropout, Regularization, emit};
+use siskin_export::onnxruntime;
+use siskin_export::spec::{Activation, ModelSpec, NormOrder, Positions, Presence, Tying};
+use siskin_export::train::adamw::AdamW;
+use siskin_export::train::batch::Batch;
+use siskin_export::train::data::{Example, Pair};
+use siskin_export::train::engine::{Engine, Tensors};
+use siskin_export::train::initialization::initialize;
+use siskin_export::train::random::Random;
+use siskin_export::train::trainer::{BEST, LAST, PREVIOUS};
+use siskin_export::train::vocabulary::{Units, Vocabulary};
+use siskin_export::train::{Checkpoint, Config, OrtEngine, Trainer, trainer};
+use std::path::{Path, PathBuf};
+
+fn library_is_missing() -> bool {
+    onnxruntime::library_path()
+        .inspect_err(|error| eprintln!("SKIPPED: nothing is trained: {error}"))
+        .is_err()
+}
+
+/// A small recipe.
+fn config() -> Config {
+    let recipe = r#"
+        seed = 3
+        model = { d_model = 16, heads = 2, ffn_width = 24, encoder_layers = 1, decoder_layers = 1, max_positions = 16 }
+        data = { source = "characters", target = "words" }
+        [training]
+        steps = 12
+        batch_tokens = 60
+        learning_rate = 0.01
+        warmup = 4
+        decay = "cosine"
+        dropout = { residual = 0.1, attention = 0.1, ffn = 0.1 }
+        ema = 0.9
+        log_every = 4
+        evaluate_every = 6
+    "#;
+    toml::from_str(recipe).expect("a recipe")
+}
+
+fn folder(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("siskin-training-{}-{name}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    folder
+}
+
+fn pairs() -> Vec<Pair> {
+    let words = ["abc", "cab", "bca", "aab", "cc", "b", "abcab", "bbca", "ca", "acb", "bac", "ccab"];
+    let spell = |word: &str| word.chars().rev().map(|c| format!("{c}1 ")).collect::<String>();
+    let pair =
+        |word: &&str| Pair { source: (*word).to_owned(), targets: vec![spell(word).trim().to_owned()] };
+    words.iter().map(pair).collect()
+}
+
+fn new_trainer(config: &Config, folder: &Path) -> Trainer<OrtEngine> {
+    let pairs = pairs();
+    let source = Vocabulary::build(Units::Characters, pairs.iter().map(|p| p.source.as_str()));
+    let target = Vocabulary::build(Units::Words, pairs.iter().map(|p| p.targets[0].as_str()));
+    let spec = config.spec(source.tokens.len(), target.tokens.len());
+    let weights = initialize(&emit(&spec, config.regularization()).unwrap().graph, config.seed);
+    let engine = OrtEngine::new(&spec, config.regularization(), config.optimizer, 1, &weights).unwrap();
+    let examples = trainer::encode(&pairs, (&source, &target), 16, &mut Default::default());
+    Trainer::new(config.clone(), engine, (source, target), examples, pairs, folder).unwrap()
+}
+
+#[test]
+fn a_run_that_is_resumed_gives_the_bytes_of_one_that_was_not() {
+    if library_is_missing() {
+        return;
+    }
+    let (whole, parts) = (folder("whole"), folder("parts"));
+    new_trainer(&config(), &whole).run().unwrap();
+
+    let mut first = new_trainer(&config(), &parts);
+    first.run_until(6).unwrap();
+    drop(first);
+    let checkpoint = Checkpoint::read(&parts.join(LAST)).unwrap();
+    assert_eq!(checkpoint.progress.step, 6);
+    let mut second = new_trainer(&config(), &parts);
+    second.resume(checkpoint).unwrap();
+    second.run().unwrap();
+
+    for file in [LAST, PREVIOUS, BEST] {
+        let read = |folder: &Path| std::fs::read(folder.join(file)).unwrap();
+        assert!(read(&whole) == read(&parts), "{file} differs after resuming");
+    }
+    std::fs::remove_dir_all(whole).unwrap();
+    std::fs::remove_dir_all(parts).unwrap();
+}
+
+#[test]
+fn a_model_learns_to_reverse_words() {
+    if library_is_missing() {
+        return;
+    }
+    let folder = folder("reverse");
+    let mut config = config();
+    config.training.steps = 300;
+    config.training.evaluate_every = 300;
+    config.training.dropout = Dropout::default();
+    let progress = new_trainer(&config, &folder).run().unwrap();
+    let log = std::fs::read_to_string(folder.join("log.jsonl")).unwrap();
+    let last: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+    assert_eq!(progress.step, 300);
+    assert!(last["dev_accuracy"].as_f64().unwrap() > 0.9, "{last}");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_loss_that_is_no_number_stops_the_run() {
+    if library_is_missing() {
+        return;
+    }
+    let folder = folder("diverged");
+    let mut trainer = new_trainer(&config(), &folder);
+    trainer.run_until(6).unwrap();
+    let mut checkpoint = Checkpoint::read(&folder.join(LAST)).unwrap();
+    let bias = checkpoint.engine.weights.get_mut("output.bias").unwrap();
+    bias.data[0] = f32::NAN;
+    trainer.resume(checkpoint).unwrap();
+    let error = trainer.run().unwrap_err();
+    assert_eq!(error.kind(), siskin::ErrorKind::NonFinite);
+    assert!(error.to_string().contains("at step 7"), "{error}");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// The specs that differ from the recipe's in one block each.
+fn specs() -> Vec<(&'static str, ModelSpec)> {
+    // Smooth, so that no kink is within the differences.
+    let base = ModelSpec { activation: Activation::GeluErf, ..config().spec(7, 9) };
+    let with = |change: &dyn Fn(&mut ModelSpec)| {
+        let mut spec = base.clone();
+        change(&mut spec);
+        spec
+    };
+    vec![
+        ("pre-norm, GELU, sinusoidal, decoder tied", base.clone()),
+        ("post-norm", with(&|s| (s.norm_order, s.final_norm) = (NormOrder::Post, Presence::Absent))),
+        ("ReLU", with(&|s| s.activation = Activation::Relu)),
+        ("GELU by tanh", with(&|s| s.activation = Activation::GeluTanh)),
+        ("SiLU", with(&|s| s.activation = Activation::Silu)),
+        ("learned positions", with(&|s| s.positions = Positions::Learned { offset: 2 })),
+        ("no positions, no biases", with(&|s| (s.positions, s.biases) = (Positions::None, Presence::Absent))),
+        ("embedding norm", with(&|s| s.embedding_norm = Presence::Present)),
+        ("all tied", with(&|s| (s.tying, s.source_vocabulary) = (Tying::All, 9))),
+        ("embeddings tied", with(&|s| (s.tying, s.source_vocabulary) = (Tying::Embeddings, 9))),
+        ("nothing tied, scaled output", with(&|s| (s.tying, s.output_scale) = (Tying::None, 0.25))),
+    ]
+}
+
+#[test]
+fn gradients_of_whole_models_are_those_of_finite_differences() {
+    if library_is_missing() {
+        return;
+    }
+    let dropout = Dropout { residual: 0.1, attention: 0.1, ffn: 0.1 };
+    let regularization = Regularization { dropout, label_smoothing: 0.1 };
+    let long = Example { source: vec![3, 4, 5, 0], target: vec![3, 8, 4, 5, 0] };
+    let short = Example { source: vec![6, 0], target: vec![7, 0] };
+    let batch = Batch::new(&[&long, &short], 2);
+    for (name, spec) in specs() {
+        let weights = initialize(&emit(&spec, regularization).unwrap().graph, 1);
+        // The first moment after one update is (1 - beta1) times the gradient: half of it here.
+        let optimizer = AdamW { beta1: 0.5, clip_norm: f32::INFINITY, ..AdamW::default() };
+        let mut engine = OrtEngine::new(&spec, regularization, optimizer, 1, &weights).unwrap();
+        engine.accumulate(&batch, &mut Random::new(9, &[])).unwrap();
+        engine.update(0.0).unwrap();
+        let gradients = engine.state().first_moments;
+        let mut loss = |weights: &Tensors| {
+            engine.set_weights(weights).unwrap();
+            engine.accumulate(&batch, &mut Random::new(9, &[])).unwrap() / batch.label_count() as f64
+        };
+        for (parameter, direction) in directions(&weights) {
+            let mut at = |step: f32| {
+                let mut moved = weights.clone();
+                let data = &mut moved.get_mut(&parameter).unwrap().data;
+                data.iter_mut().zip(&direction).for_each(|(w, d)| *w += step * d);
+                loss(&moved)
+            };
+            let h = 0.01;
+            let numeric = (8.0 * (at(h) - at(-h)) - at(2.0 * h) + at(-2.0 * h)) / (12.0 * f64::from(h));
+            let gradient = &gradients[&parameter].data;
+            let analytic: f64 = gradient.iter().zip(&direction).map(|(g, d)| f64::from(2.0 * g * d)).sum();
+            let error = (numeric - analytic).abs() / (1.0 + numeric.abs());
+            assert!(error < 1e-3, "{name}, {parameter}: {numeric} by differences, {analytic} by rule");
+        }
+    }
+}
+
+/// A random direction of unit length for each parameter.
+fn directions(weights: &Tensors) -> Vec<(String, Vec<f32>)> {
+    let mut random = Random::new(4, &[]);
+    let mut direction = |length: usize| {
+        let values: Vec<f32> = (0..length).map(|_| random.normal()).collect();
+        let norm = values.iter().map(|x| x * x).sum::<f32>().sqrt();
+        values.into_iter().map(|x| x / norm).collect()
+    };
+    weights.iter().map(|(name, tensor)| (name.clone(), direction(tensor.data.len()))).collect()
+}
