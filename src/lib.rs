@@ -4,7 +4,14 @@
 
 extern crate alloc;
 
+pub mod decode;
 pub mod error;
+pub mod format;
+pub mod kernels;
+pub mod model;
+pub mod nn;
 pub mod tensor;
+pub mod text;
+pub mod threads;
 
 pub use error::{Error, ErrorKind, Result};

@@ -1,6 +1,9 @@
-//! The workshop of Siskin: from a corpus to the model that ships.
+//! The workshop of Siskin.
 
+pub mod checkpoint;
+pub mod cli;
 pub mod onnx;
 pub mod onnxruntime;
-pub mod spec;
+pub mod quantize;
+pub mod source;
 pub mod train;

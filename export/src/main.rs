@@ -1,7 +1,43 @@
-//! The command `siskin-export`.
+//! The `siskin-export` command.
 
-mod cli;
+use clap::{Parser, Subcommand};
+use siskin_export::cli::{import, ort, quantize, train};
+use std::process::ExitCode;
 
-fn main() -> std::process::ExitCode {
-    cli::main()
+/// The workshop of Siskin: makes the model files that `siskin` runs.
+///
+/// Exit status: 0 if it worked, 1 if it did not (the reason is on standard error), 2 for a wrong command line.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a model file of another program's model
+    Import(import::Arguments),
+    /// Train a model on pairs of text
+    Train(train::Arguments),
+    /// Make a model file of a trained checkpoint
+    Quantize(quantize::Arguments),
+    /// Make ONNX Runtime, which training needs, ready
+    Ort(ort::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Import(arguments) => import::run(&arguments),
+        Command::Train(arguments) => train::run(&arguments),
+        Command::Quantize(arguments) => quantize::run(&arguments),
+        Command::Ort(arguments) => ort::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -4,8 +4,10 @@ mod bytes;
 mod cast;
 mod columns;
 mod matrix;
+mod pack;
 
 pub use bytes::AlignedBytes;
 pub use cast::{Element, cast_slice};
 pub use columns::ColumnsMut;
 pub use matrix::{Dtype, K_GROUP, Matrix, PANEL_ROWS, Panels};
+pub use pack::{MAX_I8_COLUMNS, PackedMatrix};

@@ -1,8 +1,8 @@
 //! `siskin-export ort`: the ONNX Runtime library.
 
+use crate::onnxruntime;
 use clap::{Args, Subcommand};
 use siskin::Result;
-use siskin_export::onnxruntime;
 
 /// Arguments of `siskin-export ort`.
 #[derive(Args)]
@@ -18,7 +18,10 @@ enum Command {
 }
 
 /// Runs the command.
-pub fn run(arguments: Arguments) -> Result<()> {
+///
+/// # Errors
+/// Those of [`onnxruntime::setup`].
+pub fn run(arguments: &Arguments) -> Result<()> {
     match arguments.command {
         Command::Setup => {
             let library = onnxruntime::setup()?;

@@ -1,12 +1,13 @@
 //! `siskin-export train`: from pairs of text to a checkpoint.
 
+use crate::onnx::transformer::emit;
+use crate::train::data::{Pair, read_pairs};
+use crate::train::initialization::initialize;
+use crate::train::trainer::{LAST, PREVIOUS};
+use crate::train::vocabulary::Vocabularies;
+use crate::train::{Config, OrtEngine, Snapshot, Trainer};
 use clap::Args;
 use siskin::Result;
-use siskin_export::train::data::{Pair, read_pairs};
-use siskin_export::train::initialization::initialize;
-use siskin_export::train::trainer::{LAST, PREVIOUS, encode};
-use siskin_export::train::vocabulary::Vocabulary;
-use siskin_export::train::{Checkpoint, Config, OrtEngine, Trainer};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
@@ -31,39 +32,38 @@ pub struct Arguments {
 }
 
 /// Runs the command.
-pub fn run(arguments: Arguments) -> Result<()> {
-    let checkpoint = newest(&arguments.out)?;
-    let config = match (&arguments.config, &checkpoint) {
+///
+/// # Errors
+/// When a file cannot be read or written, the recipe or the data is unusable, or training fails.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let snapshot = newest(&arguments.out)?;
+    let config = match (&arguments.config, &snapshot) {
         (Some(path), _) => Config::read(path)?,
-        (None, Some(checkpoint)) => checkpoint.config.clone(),
+        (None, Some(snapshot)) => snapshot.config.clone(),
         (None, None) => Config::default(),
     };
     let separator = config.data.reference_separator.as_deref();
     let (train, mut cleaning) = read_pairs(&arguments.pairs, separator)?;
     let (dev, dev_cleaning) = read_pairs(&arguments.dev, separator)?;
     warn_of_overlap(&train, &dev);
-    let (source, target) = match &checkpoint {
-        Some(checkpoint) => (checkpoint.source.clone(), checkpoint.target.clone()),
-        None => vocabularies(&config, &train),
+    let vocabularies = match &snapshot {
+        Some(Snapshot { vocabularies: [source, target], .. }) => Vocabularies::new(source, target)?,
+        None => Vocabularies::learn(&train, config.data.source, config.data.target)?,
     };
-    let spec = config.spec(source.tokens.len(), target.tokens.len());
-    let examples = encode(&train, (&source, &target), spec.max_positions, &mut cleaning);
-    println!("train: {cleaning}");
-    println!("dev: {dev_cleaning}");
-    let graph = siskin_export::onnx::transformer::emit(&spec, config.regularization())?.graph;
-    let weights = initialize(&graph, config.seed);
-    let count: usize = weights.values().map(|tensor| tensor.data.len()).sum();
-    println!(
-        "model: {count} parameters, {} source and {} target tokens",
-        source.tokens.len(),
-        target.tokens.len()
-    );
+    let spec = config.spec(vocabularies.source()?.len(), vocabularies.target()?.len());
+    let weights = initialize(&emit(&spec, config.regularization())?.graph, config.seed);
     let engine =
         OrtEngine::new(&spec, config.regularization(), config.optimizer, arguments.threads, &weights)?;
-    let mut trainer = Trainer::new(config, engine, (source, target), examples, dev, &arguments.out)?;
-    if let Some(checkpoint) = checkpoint {
-        println!("continuing at step {}", checkpoint.progress.step);
-        trainer.resume(checkpoint)?;
+    let train = (train.as_slice(), &mut cleaning);
+    let mut trainer = Trainer::new(config, engine, vocabularies, train, dev, &arguments.out)?;
+    let parameters: usize = weights.values().map(|tensor| tensor.values.len()).sum();
+    let (sources, targets) = (spec.source_vocabulary, spec.target_vocabulary);
+    println!("train: {cleaning}");
+    println!("dev: {dev_cleaning}");
+    println!("model: {parameters} parameters, {sources} source and {targets} target tokens");
+    if let Some(snapshot) = snapshot {
+        println!("continuing at step {}", snapshot.progress.step);
+        trainer.resume(snapshot)?;
     }
     let progress = trainer.run()?;
     if let Some((loss, step)) = progress.best {
@@ -72,19 +72,10 @@ pub fn run(arguments: Arguments) -> Result<()> {
     Ok(())
 }
 
-/// The newest checkpoint in `folder` that can be read, if there is one.
-fn newest(folder: &Path) -> Result<Option<Checkpoint>> {
+/// The newest checkpoint in `folder`, if there is one.
+fn newest(folder: &Path) -> Result<Option<Snapshot>> {
     let paths = [folder.join(LAST), folder.join(PREVIOUS)];
-    match paths.iter().find(|path| path.exists()) {
-        Some(path) => Checkpoint::read(path).map(Some),
-        None => Ok(None),
-    }
-}
-
-fn vocabularies(config: &Config, pairs: &[Pair]) -> (Vocabulary, Vocabulary) {
-    let sources = pairs.iter().map(|pair| pair.source.as_str());
-    let targets = pairs.iter().flat_map(|pair| pair.targets.iter().map(String::as_str));
-    (Vocabulary::build(config.data.source, sources), Vocabulary::build(config.data.target, targets))
+    paths.iter().find(|path| path.exists()).map(|path| Snapshot::read(path)).transpose()
 }
 
 fn warn_of_overlap(train: &[Pair], dev: &[Pair]) {

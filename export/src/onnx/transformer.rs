@@ -6,10 +6,9 @@
 //! label weights and dropout masks, so a run depends on nothing but its inputs.
 
 use super::graph::{Constant, Dim, ElementType, Graph, Op, Value};
-use crate::spec::{
-    Activation, Autoregression, FfnShape, ModelSpec, NormKind, NormOrder, Positions, Presence, Sinusoid,
-    Tying,
-};
+use siskin::kernels::Activation;
+use siskin::model::{Autoregression, ModelSpec, NormKind, Positions, Presence, Tying};
+use siskin::nn::{FfnShape, NormOrder, Sinusoid};
 use siskin::{Error, ErrorKind, Result};
 
 /// Sentences in a batch.
@@ -315,6 +314,7 @@ impl Emitter<'_> {
 
     fn activation(&mut self, x: Value) -> Value {
         match self.spec.activation {
+            Activation::Identity => x,
             Activation::Relu => self.graph.unary(Op::Relu, x),
             Activation::GeluErf => self.gelu(x),
             Activation::GeluTanh => self.gelu_tanh(x),

@@ -4,11 +4,10 @@ use super::adamw::AdamW;
 use super::schedule::{Decay, Schedule};
 use super::vocabulary::{END, START, Units};
 use crate::onnx::transformer::{Dropout, Regularization};
-use crate::spec::{
-    Activation, Autoregression, FfnShape, ModelSpec, NormKind, NormOrder, Positions, Presence, Sinusoid,
-    SinusoidLayout, SinusoidTimescale, Tying,
-};
 use serde::{Deserialize, Serialize};
+use siskin::kernels::Activation;
+use siskin::model::{Autoregression, ModelSpec, NormKind, Positions, Presence, Tying};
+use siskin::nn::{FfnShape, NormOrder, Sinusoid, SinusoidLayout, SinusoidTimescale};
 use siskin::{Error, ErrorKind, Result};
 use std::path::Path;
 
@@ -69,11 +68,13 @@ pub struct DataConfig {
     pub target: Units,
     /// Stands between the references of a dev row that has several.
     pub reference_separator: Option<String>,
+    /// The beam that the model file asks for.
+    pub beam: usize,
 }
 
 impl Default for DataConfig {
     fn default() -> Self {
-        Self { source: Units::Characters, target: Units::Characters, reference_separator: None }
+        Self { source: Units::Characters, target: Units::Characters, reference_separator: None, beam: 4 }
     }
 }
 
@@ -153,6 +154,8 @@ impl Config {
             (model.d_model % 2 != 0).then(|| format!("d_model ({}) must be even", model.d_model)),
             at_least_one("ffn_width", model.ffn_width),
             at_least_one("decoder_layers", model.decoder_layers),
+            at_least_one("max_positions - 1", model.max_positions.saturating_sub(1)),
+            at_least_one("beam", self.data.beam),
             at_least_one("batch_tokens", run.batch_tokens),
             at_least_one("accumulate", run.accumulate),
             at_least_one("log_every", run.log_every as usize),

@@ -26,6 +26,13 @@ pub struct Example {
     pub target: Vec<u32>,
 }
 
+impl Example {
+    /// Tokens of the longer side.
+    pub fn longest(&self) -> usize {
+        self.source.len().max(self.target.len())
+    }
+}
+
 /// How many rows were read and how many were dropped for what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cleaning {

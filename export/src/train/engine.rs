@@ -2,17 +2,9 @@
 
 use super::batch::Batch;
 use super::random::Random;
+use crate::checkpoint::Tensor;
 use siskin::Result;
 use std::collections::BTreeMap;
-
-/// A tensor of `f32` in row-major order.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Tensor {
-    /// Its shape.
-    pub shape: Vec<usize>,
-    /// Its elements.
-    pub data: Vec<f32>,
-}
 
 /// Tensors by the names that a model file gives them.
 pub type Tensors = BTreeMap<String, Tensor>;

@@ -1,7 +1,8 @@
 //! The weights that a run starts from.
 
-use super::engine::{Tensor, Tensors};
+use super::engine::Tensors;
 use super::random::Random;
+use crate::checkpoint::Tensor;
 use crate::onnx::Graph;
 
 /// Place of these random numbers in the run.
@@ -12,10 +13,10 @@ const PLACE: u64 = 1;
 pub fn initialize(graph: &Graph, seed: u64) -> Tensors {
     let tensor = |(index, &parameter)| {
         let name = graph.name(parameter).to_owned();
-        let shape = graph.parameter_shape(parameter);
+        let dims = graph.parameter_shape(parameter);
         let mut random = Random::new(seed, &[PLACE, index as u64]);
-        let data = values(&name, &shape, &mut random);
-        (name, Tensor { shape, data })
+        let values = values(&name, &dims, &mut random);
+        (name, Tensor { dims, values })
     };
     graph.parameters().iter().enumerate().map(tensor).collect()
 }

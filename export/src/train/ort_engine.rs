@@ -2,14 +2,15 @@
 
 use super::adamw::{AdamW, Moments};
 use super::batch::Batch;
-use super::engine::{Engine, EngineState, Forward, Tensor, Tensors};
+use super::engine::{Engine, EngineState, Forward, Tensors};
 use super::random::Random;
+use crate::checkpoint::Tensor;
 use crate::onnx::transformer::{DropoutMask, Regularization, emit};
 use crate::onnx::{Dim, Graph};
 use crate::onnxruntime;
-use crate::spec::ModelSpec;
 use ort::session::{Session, SessionInputValue, SessionInputs, SessionOutputs};
 use ort::value::Tensor as OrtTensor;
+use siskin::model::ModelSpec;
 use siskin::{Error, ErrorKind, Result};
 use std::borrow::Cow;
 
@@ -73,7 +74,7 @@ impl OrtEngine {
     }
 
     fn tensors(&self, part: impl Fn(&Parameter) -> Vec<f32>) -> Tensors {
-        let tensor = |p: &Parameter| (p.name.clone(), Tensor { shape: p.shape.clone(), data: part(p) });
+        let tensor = |p: &Parameter| (p.name.clone(), Tensor { dims: p.shape.clone(), values: part(p) });
         self.parameters.iter().map(tensor).collect()
     }
 }
@@ -232,8 +233,8 @@ fn gradient_name(parameter: &str) -> String {
 
 fn lookup<'t>(tensors: &'t Tensors, name: &str, shape: &[usize]) -> Result<&'t [f32]> {
     match tensors.get(name) {
-        Some(tensor) if tensor.shape == shape => Ok(&tensor.data),
-        Some(tensor) => Err(schema(format!("{name} is {:?}, not {shape:?} as the spec says", tensor.shape))),
+        Some(tensor) if tensor.dims == shape => Ok(&tensor.values),
+        Some(tensor) => Err(schema(format!("{name} is {:?}, not {shape:?} as the spec says", tensor.dims))),
         None => Err(schema(format!("{name} {shape:?} is missing"))),
     }
 }

@@ -1,14 +1,15 @@
 //! The loop.
 
 use super::batch::{Batch, plan};
-use super::checkpoint::{Checkpoint, Progress};
 use super::config::Config;
 use super::data::{Cleaning, Example, Pair};
 use super::engine::{Engine, Tensors};
 use super::random::Random;
+use super::snapshot::{Progress, Snapshot};
 use super::validation::{Sample, Scores, Validation};
-use super::vocabulary::Vocabulary;
+use super::vocabulary::Vocabularies;
 use serde_json::json;
+use siskin::model::ModelSpec;
 use siskin::{Error, ErrorKind, Result};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -30,8 +31,8 @@ pub const BEST: &str = "best.safetensors";
 pub struct Trainer<E> {
     config: Config,
     engine: E,
-    source: Vocabulary,
-    target: Vocabulary,
+    vocabularies: Vocabularies,
+    spec: ModelSpec,
     examples: Vec<Example>,
     validation: Validation,
     progress: Progress,
@@ -40,73 +41,44 @@ pub struct Trainer<E> {
     log: File,
 }
 
-/// Training and dev data.
-pub struct Corpus {
-    /// What is trained on.
-    pub train: Vec<Pair>,
-    /// What progress is measured on.
-    pub dev: Vec<Pair>,
-}
-
-/// Encodes `pairs`, one example per reference; examples longer than `max_length` are counted and dropped.
-pub fn encode(
-    pairs: &[Pair],
-    (source, target): (&Vocabulary, &Vocabulary),
-    max_length: usize,
-    cleaning: &mut Cleaning,
-) -> Vec<Example> {
-    let mut examples = Vec::new();
-    for pair in pairs {
-        for reference in &pair.targets {
-            let example = Example { source: source.encode(&pair.source), target: target.encode(reference) };
-            match example.source.len().max(example.target.len()) <= max_length {
-                true => examples.push(example),
-                false => cleaning.too_long += 1,
-            }
-        }
-    }
-    cleaning.kept = examples.len();
-    examples
-}
-
 impl<E: Engine> Trainer<E> {
-    /// A run in `folder` that starts anew.
+    /// A run in `folder` on `train` that starts anew and measures progress on `dev`. Examples that are longer than the
+    /// model's positions are counted in `cleaning` and dropped.
     ///
     /// # Errors
-    /// When the folder or its log cannot be made.
+    /// When text cannot be encoded, or the folder or its log cannot be made.
     pub fn new(
         config: Config,
         engine: E,
-        (source, target): (Vocabulary, Vocabulary),
-        examples: Vec<Example>,
+        vocabularies: Vocabularies,
+        (train, cleaning): (&[Pair], &mut Cleaning),
         dev: Vec<Pair>,
         folder: &Path,
     ) -> Result<Self> {
-        let spec = config.spec(source.tokens.len(), target.tokens.len());
-        let validation = Validation::new(
-            dev,
-            (&source, &target),
-            (spec.decoder_start, spec.end),
-            spec.max_positions,
-            config.training.batch_tokens,
-        );
+        let spec = config.spec(vocabularies.source()?.len(), vocabularies.target()?.len());
+        let mut examples = vocabularies.encode(train)?.concat();
+        let all = examples.len();
+        examples.retain(|example| example.longest() <= spec.max_positions);
+        cleaning.too_long += all - examples.len();
+        cleaning.kept = examples.len();
+        let validation = Validation::new(dev, &vocabularies, &spec, config.training.batch_tokens)?;
         fs::create_dir_all(folder).map_err(|e| Error::io(format!("making {}", folder.display()), e))?;
         let log = folder.join("log.jsonl");
         let log = OpenOptions::new().create(true).append(true).open(&log);
         let log = log.map_err(|e| Error::io(format!("opening the log in {}", folder.display()), e))?;
         let average = (config.training.ema > 0.0).then(|| engine.weights());
         let (progress, folder) = (Progress::default(), folder.to_owned());
-        Ok(Self { config, engine, source, target, examples, validation, progress, average, folder, log })
+        Ok(Self { config, spec, engine, vocabularies, examples, validation, progress, average, folder, log })
     }
 
-    /// Continues where `checkpoint` was written.
+    /// Continues where `snapshot` was taken.
     ///
     /// # Errors
     /// When its weights are not those of this run's model.
-    pub fn resume(&mut self, checkpoint: Checkpoint) -> Result<()> {
-        self.engine.restore(&checkpoint.engine)?;
-        self.progress = checkpoint.progress;
-        self.average = checkpoint.average;
+    pub fn resume(&mut self, snapshot: Snapshot) -> Result<()> {
+        self.engine.restore(&snapshot.engine)?;
+        self.progress = snapshot.progress;
+        self.average = snapshot.average.or(self.average.take());
         Ok(())
     }
 
@@ -156,10 +128,9 @@ impl<E: Engine> Trainer<E> {
     fn step(&mut self, plan: &[Vec<usize>], window: &mut Window) -> Result<()> {
         let step = self.progress.step + 1;
         let mut random = Random::new(self.config.seed, &[DROPOUT, step]);
-        let start = self.config.spec(self.source.tokens.len(), self.target.tokens.len()).decoder_start;
         for indices in plan.iter().skip(self.progress.batch).take(self.config.training.accumulate) {
             let examples: Vec<&Example> = indices.iter().map(|&i| &self.examples[i]).collect();
-            let batch = Batch::new(&examples, start);
+            let batch = Batch::new(&examples, self.spec.decoder_start);
             window.loss += self.engine.accumulate(&batch, &mut random)?;
             window.labels += batch.label_count();
             self.progress.batch += 1;
@@ -188,7 +159,7 @@ impl<E: Engine> Trainer<E> {
         let decay = self.config.training.ema.min((1.0 + step) / (10.0 + step));
         for (name, tensor) in self.engine.weights() {
             let Some(mean) = average.get_mut(&name) else { continue };
-            for (mean, weight) in mean.data.iter_mut().zip(tensor.data) {
+            for (mean, weight) in mean.values.iter_mut().zip(tensor.values) {
                 *mean += (1.0 - decay) * (weight - *mean);
             }
         }
@@ -233,9 +204,9 @@ impl<E: Engine> Trainer<E> {
             fs::rename(&last, &previous)
                 .map_err(|e| Error::io(format!("naming {}", previous.display()), e))?;
         }
-        let checkpoint = self.checkpoint();
-        checkpoint.write(&last)?;
-        if improved { checkpoint.write(&self.folder.join(BEST)) } else { Ok(()) }
+        let snapshot = self.snapshot();
+        snapshot.write(&last)?;
+        if improved { snapshot.write(&self.folder.join(BEST)) } else { Ok(()) }
     }
 
     fn measure(&mut self) -> Result<(Scores, Vec<Sample>)> {
@@ -252,11 +223,10 @@ impl<E: Engine> Trainer<E> {
     }
 
     /// The run as it stands.
-    pub fn checkpoint(&self) -> Checkpoint {
-        Checkpoint {
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
             config: self.config.clone(),
-            source: self.source.clone(),
-            target: self.target.clone(),
+            vocabularies: self.vocabularies.sections().map(<[u8]>::to_vec),
             progress: self.progress.clone(),
             engine: self.engine.state(),
             average: self.average.clone(),

@@ -4,8 +4,10 @@ use super::batch::{Batch, plan};
 use super::data::{Example, Pair};
 use super::engine::Engine;
 use super::random::Random;
-use super::vocabulary::Vocabulary;
+use super::vocabulary::Vocabularies;
 use siskin::Result;
+use siskin::model::ModelSpec;
+use siskin::text::Vocabulary;
 
 /// A dev set, encoded.
 pub struct Validation {
@@ -38,25 +40,27 @@ pub struct Sample {
 }
 
 impl Validation {
-    /// Encodes `pairs`; rows with more than `max_length` tokens are left out. Evaluates in batches of `max_tokens`.
+    /// Encodes `pairs`; rows with more tokens than `spec` has positions are left out. Evaluates in batches of
+    /// `max_tokens`.
+    ///
+    /// # Errors
+    /// Those of [`Vocabularies::encode`].
     pub fn new(
         pairs: Vec<Pair>,
-        (source, target): (&Vocabulary, &Vocabulary),
-        (start, end): (u32, u32),
-        max_length: usize,
+        vocabularies: &Vocabularies,
+        spec: &ModelSpec,
         max_tokens: usize,
-    ) -> Self {
-        let (mut kept, mut examples) = (Vec::new(), Vec::new());
-        for pair in pairs {
-            let example =
-                Example { source: source.encode(&pair.source), target: target.encode(&pair.targets[0]) };
-            if example.source.len().max(example.target.len()) <= max_length {
-                kept.push(pair);
-                examples.push(example);
-            }
-        }
+    ) -> Result<Self> {
+        let encoded = vocabularies.encode(&pairs)?.into_iter().map(|examples| examples.into_iter().next());
+        let (pairs, examples): (Vec<Pair>, Vec<Example>) = pairs
+            .into_iter()
+            .zip(encoded)
+            .filter_map(|(pair, example)| Some((pair, example?)))
+            .filter(|(_, example)| example.longest() <= spec.max_positions)
+            .unzip();
         let batches = plan(&examples, max_tokens, &mut Random::new(0, &[]));
-        Self { pairs: kept, examples, batches, start, end, max_length }
+        let (start, end, max_length) = (spec.decoder_start, spec.end, spec.max_positions);
+        Ok(Self { pairs, examples, batches, start, end, max_length })
     }
 
     /// Loss over all rows, accuracy over the first `decode_rows` of them, and some samples.
@@ -66,7 +70,7 @@ impl Validation {
     pub fn run(
         &self,
         engine: &mut dyn Engine,
-        target: &Vocabulary,
+        target: &Vocabulary<'_>,
         decode_rows: usize,
     ) -> Result<(Scores, Vec<Sample>)> {
         let (mut loss, mut labels) = (0.0, 0);
@@ -81,7 +85,7 @@ impl Validation {
             let rows: Vec<usize> = indices.iter().copied().filter(|&i| i < decode_rows).collect();
             for (row, ids) in rows.iter().zip(self.greedy(engine, &rows)?) {
                 let pair = &self.pairs[*row];
-                let hypothesis = target.decode(&ids);
+                let hypothesis = target.decode(&ids)?;
                 decoded += 1;
                 correct += usize::from(pair.targets.contains(&hypothesis));
                 if samples.len() < 10 {

@@ -1,6 +1,11 @@
-//! Closed vocabularies that are read off a corpus: characters, or words between spaces.
+//! The vocabularies of a run: sections of a model file, so that training cuts text as the runtime will.
 
+use super::data::{Example, Pair};
+use crate::source::plain::{MissingUnknown, vocabulary_section};
 use serde::{Deserialize, Serialize};
+use siskin::tensor::AlignedBytes;
+use siskin::text::{Segmentation, Vocabulary};
+use siskin::{Error, ErrorKind, Result};
 use std::collections::BTreeSet;
 
 /// What the tokens of a side are.
@@ -9,75 +14,133 @@ use std::collections::BTreeSet;
 pub enum Units {
     /// One token per character.
     Characters,
-    /// One token per word; words stand between spaces.
+    /// One token per word; words stand between white space.
     Words,
 }
 
-/// The tokens of one side: id `i` is `tokens[i]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Vocabulary {
-    /// What a token is.
-    pub units: Units,
-    /// The tokens, special ones first.
-    pub tokens: Vec<String>,
-}
-
-/// Ends a sentence on both sides.
+/// Ends a text on both sides.
 pub const END: u32 = 0;
-/// Stands for what is not in the vocabulary.
-pub const UNKNOWN: u32 = 1;
 /// What the decoder starts with.
 pub const START: u32 = 2;
-const SPECIAL: [&str; 3] = ["</s>", "<unk>", "<s>"];
+/// The first ids: [`END`], what the vocabulary does not have, and [`START`].
+const SPECIAL: &str = "</s>\n<unk>\n<s>\n";
 
-impl Vocabulary {
-    /// The units that occur in `texts`, in the order of their code points.
-    pub fn build<'a>(units: Units, texts: impl IntoIterator<Item = &'a str>) -> Self {
-        let found: BTreeSet<String> = texts.into_iter().flat_map(|text| cut(units, text)).collect();
-        let tokens = SPECIAL.map(str::to_owned).into_iter().chain(found).collect();
-        Self { units, tokens }
+/// The vocabulary sections of both sides.
+pub struct Vocabularies {
+    source: AlignedBytes,
+    target: AlignedBytes,
+}
+
+impl Vocabularies {
+    /// Sections as they are in a file.
+    ///
+    /// # Errors
+    /// Those of [`Vocabulary::parse`].
+    pub fn new(source: &[u8], target: &[u8]) -> Result<Self> {
+        let vocabularies =
+            Self { source: AlignedBytes::copy_of(source), target: AlignedBytes::copy_of(target) };
+        vocabularies.source().map_err(|e| e.at("source vocabulary"))?;
+        vocabularies.target().map_err(|e| e.at("target vocabulary"))?;
+        Ok(vocabularies)
     }
 
-    /// The ids of `text`, with the end token.
-    pub fn encode(&self, text: &str) -> Vec<u32> {
-        let found = &self.tokens[SPECIAL.len()..];
-        let id = |unit: String| match found.binary_search(&unit) {
-            Ok(index) => (index + SPECIAL.len()) as u32,
-            Err(_) => UNKNOWN,
+    /// The units that occur in `pairs`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Vocabulary`] for a unit that no vocabulary can have, such as a NUL character.
+    pub fn learn(pairs: &[Pair], source: Units, target: Units) -> Result<Self> {
+        let sources = pairs.iter().map(|pair| pair.source.as_str());
+        let targets = pairs.iter().flat_map(|pair| pair.targets.iter().map(String::as_str));
+        Self::new(&learn(source, sources)?, &learn(target, targets)?)
+    }
+
+    /// The source vocabulary.
+    ///
+    /// # Errors
+    /// None for sections that [`new`](Self::new) has accepted.
+    pub fn source(&self) -> Result<Vocabulary<'_>> {
+        Vocabulary::parse(self.source.as_slice())
+    }
+
+    /// The target vocabulary.
+    ///
+    /// # Errors
+    /// None for sections that [`new`](Self::new) has accepted.
+    pub fn target(&self) -> Result<Vocabulary<'_>> {
+        Vocabulary::parse(self.target.as_slice())
+    }
+
+    /// The sections, source first.
+    pub fn sections(&self) -> [&[u8]; 2] {
+        [self.source.as_slice(), self.target.as_slice()]
+    }
+
+    /// The examples of a pair, one for each reference.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Vocabulary`] for text that the vocabulary cannot spell and has no unknown piece for.
+    pub fn encode(&self, pairs: &[Pair]) -> Result<Vec<Vec<Example>>> {
+        let (source, target) = (self.source()?, self.target()?);
+        let encode = |pair: &Pair| {
+            let ids = encoded(&source, &pair.source)?;
+            let example =
+                |text: &String| Ok(Example { source: ids.clone(), target: encoded(&target, text)? });
+            pair.targets.iter().map(example).collect()
         };
-        cut(self.units, text).map(id).chain([END]).collect()
-    }
-
-    /// The text of `ids`, up to the end token if there is one.
-    pub fn decode(&self, ids: &[u32]) -> String {
-        let words: Vec<&str> = ids
-            .iter()
-            .take_while(|&&id| id != END)
-            .map(|&id| self.tokens.get(id as usize).map_or("", String::as_str))
-            .collect();
-        words.join(if self.units == Units::Words { " " } else { "" })
+        pairs.iter().map(encode).collect()
     }
 }
 
-fn cut(units: Units, text: &str) -> Box<dyn Iterator<Item = String> + '_> {
-    match units {
-        Units::Characters => Box::new(text.chars().map(String::from)),
-        Units::Words => Box::new(text.split_whitespace().map(str::to_owned)),
+/// The ids of `text` and the end token.
+fn encoded(vocabulary: &Vocabulary<'_>, text: &str) -> Result<Vec<u32>> {
+    let mut ids = Vec::new();
+    vocabulary.encode(text, &mut ids)?;
+    ids.push(END);
+    Ok(ids)
+}
+
+fn learn<'a>(units: Units, texts: impl Iterator<Item = &'a str>) -> Result<Vec<u8>> {
+    let mut found: BTreeSet<String> = BTreeSet::new();
+    let segmentation = match units {
+        Units::Characters => {
+            found.extend(texts.flat_map(str::chars).map(String::from));
+            Segmentation::Characters
+        }
+        Units::Words => {
+            found.extend(texts.flat_map(str::split_whitespace).map(str::to_owned));
+            Segmentation::Words
+        }
+    };
+    if let Some(special) = found.iter().find(|unit| SPECIAL.lines().any(|special| special == *unit)) {
+        let message = format!("{special} is in the data, but it has a role in the vocabulary: remove it");
+        return Err(Error::new(ErrorKind::Vocabulary, message));
     }
+    let list = found.iter().fold(SPECIAL.to_owned(), |list, unit| list + unit + "\n");
+    vocabulary_section(&list, segmentation, MissingUnknown::Leave)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn pair(source: &str, target: &str) -> Pair {
+        Pair { source: source.into(), targets: vec![target.into()] }
+    }
+
     #[test]
-    fn text_comes_back_from_its_ids() {
-        let letters = Vocabulary::build(Units::Characters, ["abc", "cd"]);
-        assert_eq!(letters.tokens, ["</s>", "<unk>", "<s>", "a", "b", "c", "d"]);
-        assert_eq!(letters.encode("dax"), [6, 3, UNKNOWN, END]);
-        assert_eq!(letters.decode(&[6, 3, END, 4]), "da");
-        let words = Vocabulary::build(Units::Words, ["K AE1 T", "AE1 T"]);
-        let ids = words.encode("T AE1");
-        assert_eq!(words.decode(&ids), "T AE1");
+    fn text_comes_back_from_its_ids() -> Result<()> {
+        let vocabularies =
+            Vocabularies::learn(&[pair("cab", "K AE1 B")], Units::Characters, Units::Words)?;
+        let examples = vocabularies.encode(&[pair("bax", "B K")])?;
+        assert_eq!(examples, [[Example { source: vec![4, 3, 1, END], target: vec![4, 5, END] }]]);
+        assert_eq!(vocabularies.target()?.decode(&examples[0][0].target)?, "B K");
+        assert_eq!(vocabularies.target()?.piece(START), Some("<s>"));
+        Ok(())
+    }
+
+    #[test]
+    fn a_unit_with_a_role_is_refused() {
+        let error = Vocabularies::learn(&[pair("a", "x </s>")], Units::Words, Units::Words).err();
+        assert_eq!(error.map(|e| e.kind()), Some(ErrorKind::Vocabulary));
     }
 }

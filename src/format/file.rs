@@ -1,0 +1,104 @@
+//! A model file, opened: the sections by what they hold.
+
+use super::section::{Section, SectionKind, SectionTable};
+use super::{Golden, Metadata, TensorIndex};
+use crate::error::{Error, ErrorKind, Result};
+use core::mem::align_of;
+
+/// A model file whose structure was checked, borrowed from its bytes.
+#[derive(Clone, Debug)]
+pub struct File<'a> {
+    bytes: &'a [u8],
+    table: SectionTable<'a>,
+    tensors: TensorIndex<'a>,
+}
+
+impl<'a> File<'a> {
+    /// Checks the structure of `bytes`, a whole file whose first byte lies at an address that is a multiple of 4 (of
+    /// 64 for speed; [`AlignedBytes`](crate::tensor::AlignedBytes) and mappings do).
+    ///
+    /// Allocates nothing and reads neither vocabularies nor weights: those are checked by
+    /// [`verify`](Self::verify).
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotAModel`], [`ErrorKind::NewerVersion`] and [`ErrorKind::Corrupt`] by what the bytes are;
+    /// [`ErrorKind::InvalidOption`] if their address is not aligned.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self> {
+        if !bytes.as_ptr().addr().is_multiple_of(align_of::<f32>()) {
+            return Err(Error::new(
+                ErrorKind::InvalidOption,
+                "the model's bytes begin at an address that is not a multiple of 4: copy them to `AlignedBytes`",
+            ));
+        }
+        let table = SectionTable::parse(bytes)?;
+        let mut file = Self { bytes, table, tensors: TensorIndex::empty() };
+        let data =
+            table.find(SectionKind::TensorData).map_or(bytes.len()..bytes.len(), |section| section.range);
+        if let Some(index) = file.section(SectionKind::TensorIndex) {
+            file.tensors = TensorIndex::parse(index, data)?;
+        } else if !data.is_empty() {
+            return Err(super::corrupt("tensor data without a tensor index"));
+        }
+        for (kind, name) in METADATA {
+            file.section(kind).map(|bytes| Metadata::parse(bytes, name)).transpose()?;
+        }
+        file.section(SectionKind::Golden).map(Golden::parse).transpose()?;
+        Ok(file)
+    }
+
+    /// The whole file.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The section table, in the order of the file.
+    pub fn sections(&self) -> impl Iterator<Item = Section> + Clone + use<'a> {
+        self.table.iter()
+    }
+
+    /// The bytes of the section of `kind`, if the file has one.
+    pub fn section(&self, kind: SectionKind) -> Option<&'a [u8]> {
+        self.bytes.get(self.table.find(kind)?.range)
+    }
+
+    /// The bytes of the section of `kind`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Schema`] if the file has none.
+    pub fn require(&self, kind: SectionKind) -> Result<&'a [u8]> {
+        self.section(kind).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Schema,
+                alloc::format!("the file has no section {kind}; import the model again"),
+            )
+        })
+    }
+
+    /// The metadata section of `kind`: spec, generation, card or receipt. One that the file lacks has no entries.
+    ///
+    /// # Panics
+    /// If sections of that kind are not metadata.
+    pub fn metadata(&self, kind: SectionKind) -> Metadata<'a> {
+        let (_, name) =
+            METADATA.into_iter().find(|(known, _)| *known == kind).expect("a kind that is metadata");
+        let parsed = self.section(kind).and_then(|bytes| Metadata::parse(bytes, name).ok());
+        parsed.unwrap_or_else(|| Metadata::empty(name))
+    }
+
+    /// The golden sentences, if the file has some.
+    pub fn golden(&self) -> Option<Golden<'a>> {
+        Golden::parse(self.section(SectionKind::Golden)?).ok()
+    }
+
+    /// The tensors.
+    pub fn tensors(&self) -> &TensorIndex<'a> {
+        &self.tensors
+    }
+}
+
+const METADATA: [(SectionKind, &str); 4] = [
+    (SectionKind::Spec, "spec"),
+    (SectionKind::Generation, "generation"),
+    (SectionKind::Card, "card"),
+    (SectionKind::Receipt, "receipt"),
+];

@@ -1,0 +1,129 @@
+//! The int8 tile for `smmla`: two activation rows by two weight rows by eight k in one instruction.
+
+#![allow(unsafe_code)]
+
+use core::arch::aarch64::*;
+use core::arch::asm;
+
+use half::f16;
+
+use super::dotprod;
+use super::neon::{Float, prefetch, to_array};
+use crate::kernels::Isa;
+use crate::kernels::gemm::{MAX_ROWS, Product, Tile, gemm};
+use crate::kernels::table::{GemmKernels, Kernels, gemm_kernels, with_features};
+use crate::tensor::{ColumnsMut, K_GROUP, PANEL_ROWS};
+
+pub(in crate::kernels) static NEON_I8MM: Kernels = Kernels {
+    isa: Isa::NeonI8mm,
+    rows: &crate::kernels::arch::portable::ROWS,
+    gemm: GemmKernels {
+        i8: gemm_i8,
+        ..gemm_kernels!(
+            target_feature(enable = "neon,i8mm");
+            i8: Int8 [4, 1, 1], f16: Float<f16> [4, 2, 4], f32: Float<f32> [4, 2, 4]
+        )
+    },
+};
+
+with_features! { target_feature(enable = "neon,dotprod,i8mm");
+    fn gemm_i8(product: &Product<'_, i8, i8>, out: ColumnsMut<'_>) = gemm_by_rows;
+}
+
+/// A single row would waste half of every `smmla`: `sdot` multiplies it.
+///
+/// # Safety
+/// The CPU must have dotprod and i8mm.
+#[inline(always)]
+unsafe fn gemm_by_rows(product: &Product<'_, i8, i8>, out: ColumnsMut<'_>) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match out.rows() {
+            1 => gemm::<dotprod::Int8, 1, 1, 2>(product, out),
+            _ => gemm::<Int8, 4, 1, 1>(product, out),
+        }
+    }
+}
+
+/// `acc + a wᵀ`, a and w being 2 x 8: the stable library has no intrinsic for it.
+#[inline]
+#[target_feature(enable = "neon,i8mm")]
+fn smmla(mut acc: int32x4_t, a: int8x16_t, w: int8x16_t) -> int32x4_t {
+    // SAFETY: works on registers only, and this function has the feature.
+    unsafe {
+        asm!(
+            "smmla {acc:v}.4s, {a:v}.16b, {w:v}.16b",
+            acc = inout(vreg) acc, a = in(vreg) a, w = in(vreg) w,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    acc
+}
+
+/// int8 by int8, two rows and two groups at a time.
+struct Int8;
+
+impl Tile for Int8 {
+    type Input = i8;
+    type Weight = i8;
+    type Sum = i32;
+    const ROWS: usize = 2;
+    const DEPTH: usize = 2 * K_GROUP;
+    /// Eight k of the first row, then of the second.
+    type A = int8x16_t;
+    /// Eight k of weight rows 0 and 1, 2 and 3, 4 and 5, 6 and 7.
+    type W = [int8x16_t; 4];
+    /// For each pair of weight rows: both sums of the first activation row, then of the second.
+    type Acc = [int32x4_t; 4];
+
+    #[inline(always)]
+    unsafe fn zero() -> Self::Acc {
+        // SAFETY: NEON is the caller's promise.
+        unsafe { [vdupq_n_s32(0); 4] }
+    }
+
+    #[inline(always)]
+    unsafe fn load_a(row: *const i8, stride: usize) -> Self::A {
+        // SAFETY: the caller lets us read 8 elements of both rows; NEON is its promise.
+        unsafe { vcombine_s8(vld1_s8(row), vld1_s8(row.add(stride))) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_w(panel: *const i8) -> Self::W {
+        // SAFETY: the caller lets us read 64 elements; NEON is its promise.
+        unsafe {
+            // The four rows of a half panel in the first and the second group: zipping them by group joins each row.
+            let pair = |half: usize| {
+                let first = vreinterpretq_s32_s8(vld1q_s8(panel.add(half * 16)));
+                let second = vreinterpretq_s32_s8(vld1q_s8(panel.add(32 + half * 16)));
+                [vzip1q_s32(first, second), vzip2q_s32(first, second)].map(|rows| vreinterpretq_s8_s32(rows))
+            };
+            let ([a, b], [c, d]) = (pair(0), pair(1));
+            [a, b, c, d]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply(acc: Self::Acc, a: Self::A, w: Self::W) -> Self::Acc {
+        // SAFETY: i8mm is the caller's promise.
+        unsafe {
+            [smmla(acc[0], a, w[0]), smmla(acc[1], a, w[1]), smmla(acc[2], a, w[2]), smmla(acc[3], a, w[3])]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn sums(acc: Self::Acc) -> [[i32; PANEL_ROWS]; MAX_ROWS] {
+        // SAFETY: NEON is the caller's promise.
+        unsafe {
+            let wide = acc.map(|sums| vreinterpretq_s64_s32(sums));
+            let first = |i: usize| vreinterpretq_s32_s64(vzip1q_s64(wide[i], wide[i + 1]));
+            let second = |i: usize| vreinterpretq_s32_s64(vzip2q_s64(wide[i], wide[i + 1]));
+            [to_array(first(0), first(2)), to_array(second(0), second(2))]
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch(panel: *const i8) {
+        prefetch(panel.cast());
+    }
+}

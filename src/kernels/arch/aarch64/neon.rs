@@ -1,0 +1,195 @@
+//! Tiles for ARMv8.0 NEON, which every aarch64 CPU has.
+
+#![allow(unsafe_code)]
+
+use core::arch::aarch64::*;
+use core::arch::asm;
+use core::marker::PhantomData;
+
+use half::f16;
+
+use crate::kernels::Isa;
+use crate::kernels::gemm::{MAX_ROWS, Tile};
+use crate::kernels::table::{Kernels, gemm_kernels};
+use crate::tensor::{K_GROUP, PANEL_ROWS};
+
+pub(in crate::kernels) static NEON: Kernels = Kernels {
+    isa: Isa::Neon,
+    // Compiled for the target's baseline, which is NEON.
+    rows: &crate::kernels::arch::portable::ROWS,
+    gemm: gemm_kernels!(
+        target_feature(enable = "neon");
+        i8: Int8 [4, 1, 2], f16: Float<f16> [4, 2, 4], f32: Float<f32> [4, 2, 4]
+    ),
+};
+
+/// Asks for a cache line; any address will do.
+#[inline(always)]
+pub(super) fn prefetch(address: *const u8) {
+    // SAFETY: a prefetch reads nothing and never faults.
+    unsafe {
+        asm!("prfm pldl1keep, [{0}]", in(reg) address, options(nostack, preserves_flags, readonly));
+    }
+}
+
+/// Two registers of four, in memory order.
+///
+/// # Safety
+/// The CPU must have NEON.
+#[inline(always)]
+pub(super) unsafe fn to_array(low: int32x4_t, high: int32x4_t) -> [i32; PANEL_ROWS] {
+    let mut out = [0; PANEL_ROWS];
+    // SAFETY: `out` holds eight; NEON is the caller's promise.
+    unsafe {
+        vst1q_s32(out.as_mut_ptr(), low);
+        vst1q_s32(out.as_mut_ptr().add(4), high);
+    }
+    out
+}
+
+/// int8 by int8 without `sdot`: products of two k groups are added in 16 bits, which holds two of at most
+/// 127 * 127 (or a damaged file's 128 * 127), then neighbouring pairs are added to 32 bits.
+struct Int8;
+
+impl Tile for Int8 {
+    type Input = i8;
+    type Weight = i8;
+    type Sum = i32;
+    const DEPTH: usize = 2 * K_GROUP;
+    /// Each group repeated over a register.
+    type A = [int8x16_t; 2];
+    /// Rows 0 to 3 and 4 to 7 of the first group, then of the second.
+    type W = [int8x16_t; 4];
+    /// Two partial sums of rows 0 and 1, 2 and 3, 4 and 5, 6 and 7.
+    type Acc = [int32x4_t; 4];
+
+    #[inline(always)]
+    unsafe fn zero() -> Self::Acc {
+        // SAFETY: NEON is the caller's promise.
+        unsafe { [vdupq_n_s32(0); 4] }
+    }
+
+    #[inline(always)]
+    unsafe fn load_a(row: *const i8, _stride: usize) -> Self::A {
+        let groups = row.cast::<i32>();
+        // SAFETY: the caller lets us read 8 elements; NEON is its promise.
+        unsafe {
+            let (first, second) = (groups.read_unaligned(), groups.add(1).read_unaligned());
+            [vreinterpretq_s8_s32(vdupq_n_s32(first)), vreinterpretq_s8_s32(vdupq_n_s32(second))]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_w(panel: *const i8) -> Self::W {
+        // SAFETY: the caller lets us read 64 elements; NEON is its promise.
+        unsafe {
+            [vld1q_s8(panel), vld1q_s8(panel.add(16)), vld1q_s8(panel.add(32)), vld1q_s8(panel.add(48))]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply(acc: Self::Acc, a: Self::A, w: Self::W) -> Self::Acc {
+        // SAFETY: NEON is the caller's promise.
+        unsafe {
+            let low = |i: usize| {
+                let products = vmull_s8(vget_low_s8(w[i]), vget_low_s8(a[0]));
+                vmlal_s8(products, vget_low_s8(w[i + 2]), vget_low_s8(a[1]))
+            };
+            let high = |i: usize| vmlal_high_s8(vmull_high_s8(w[i], a[0]), w[i + 2], a[1]);
+            [
+                vpadalq_s16(acc[0], low(0)),
+                vpadalq_s16(acc[1], high(0)),
+                vpadalq_s16(acc[2], low(1)),
+                vpadalq_s16(acc[3], high(1)),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn sums(acc: Self::Acc) -> [[i32; PANEL_ROWS]; MAX_ROWS] {
+        // SAFETY: NEON is the caller's promise.
+        [unsafe { to_array(vpaddq_s32(acc[0], acc[1]), vpaddq_s32(acc[2], acc[3])) }; MAX_ROWS]
+    }
+
+    #[inline(always)]
+    fn prefetch(panel: *const i8) {
+        prefetch(panel.cast());
+    }
+}
+
+/// f32 by f32 or f16: a multiplication and an addition, never fused.
+pub(super) struct Float<W>(PhantomData<W>);
+
+/// Eight weights to f32.
+pub(super) trait Load: Copy + Default {
+    /// # Safety
+    /// Eight elements must be readable, and the CPU must have NEON.
+    unsafe fn load(weights: *const Self) -> [float32x4_t; 2];
+}
+
+impl Load for f32 {
+    #[inline(always)]
+    unsafe fn load(weights: *const f32) -> [float32x4_t; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { [vld1q_f32(weights), vld1q_f32(weights.add(4))] }
+    }
+}
+
+impl Load for f16 {
+    #[inline(always)]
+    unsafe fn load(weights: *const f16) -> [float32x4_t; 2] {
+        // SAFETY: the caller's promise; `f16` is two bytes, of any bits.
+        unsafe {
+            let halves = vld1q_u16(weights.cast());
+            let low = vreinterpret_f16_u16(vget_low_u16(halves));
+            let high = vreinterpret_f16_u16(vget_high_u16(halves));
+            [vcvt_f32_f16(low), vcvt_f32_f16(high)]
+        }
+    }
+}
+
+impl<W: Load> Tile for Float<W> {
+    type Input = f32;
+    type Weight = W;
+    type Sum = f32;
+    const DEPTH: usize = 1;
+    type A = float32x4_t;
+    type W = [float32x4_t; 2];
+    type Acc = [float32x4_t; 2];
+
+    #[inline(always)]
+    unsafe fn zero() -> Self::Acc {
+        // SAFETY: NEON is the caller's promise.
+        unsafe { [vdupq_n_f32(0.0); 2] }
+    }
+
+    #[inline(always)]
+    unsafe fn load_a(row: *const f32, _stride: usize) -> Self::A {
+        // SAFETY: the caller lets us read one element; NEON is its promise.
+        unsafe { vdupq_n_f32(*row) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_w(panel: *const W) -> Self::W {
+        // SAFETY: the caller lets us read 8 elements; NEON is its promise.
+        unsafe { W::load(panel) }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply(acc: Self::Acc, a: Self::A, w: Self::W) -> Self::Acc {
+        // SAFETY: NEON is the caller's promise.
+        unsafe { [vaddq_f32(acc[0], vmulq_f32(a, w[0])), vaddq_f32(acc[1], vmulq_f32(a, w[1]))] }
+    }
+
+    #[inline(always)]
+    unsafe fn sums(acc: Self::Acc) -> [[f32; PANEL_ROWS]; MAX_ROWS] {
+        // SAFETY: NEON is the caller's promise.
+        let bits = unsafe { to_array(vreinterpretq_s32_f32(acc[0]), vreinterpretq_s32_f32(acc[1])) };
+        [bits.map(|bits| f32::from_bits(bits as u32)); MAX_ROWS]
+    }
+
+    #[inline(always)]
+    fn prefetch(panel: *const W) {
+        prefetch(panel.cast());
+    }
+}

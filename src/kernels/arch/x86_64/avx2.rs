@@ -1,0 +1,172 @@
+//! Tiles for AVX2 and F16C.
+
+#![allow(unsafe_code)]
+
+use core::arch::x86_64::*;
+use core::marker::PhantomData;
+
+use half::f16;
+
+use crate::kernels::Isa;
+use crate::kernels::gemm::{MAX_ROWS, Tile};
+use crate::kernels::table::{Kernels, RowKernels, gemm_kernels, row_kernels};
+use crate::tensor::{K_GROUP, PANEL_ROWS};
+
+pub(super) static ROWS: RowKernels = row_kernels!(target_feature(enable = "avx2,f16c"));
+
+pub(in crate::kernels) static AVX2: Kernels = Kernels {
+    isa: Isa::Avx2,
+    rows: &ROWS,
+    gemm: gemm_kernels!(
+        target_feature(enable = "avx2,f16c");
+        i8: Int8 [4, 2, 4], f16: Float<f16> [4, 2, 8], f32: Float<f32> [4, 2, 8]
+    ),
+};
+
+/// Eight i32 or f32 of a register in memory order.
+///
+/// # Safety
+/// The CPU must have AVX.
+#[inline(always)]
+pub(super) unsafe fn to_array(x: __m256i) -> [i32; PANEL_ROWS] {
+    let mut out = [0; PANEL_ROWS];
+    // SAFETY: `out` is 32 bytes; AVX is the caller's promise.
+    unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), x) };
+    out
+}
+
+/// int8 by int8 without VNNI: `vpmaddubsw` multiplies unsigned by signed and adds pairs in 16 bits.
+///
+/// |w| times a with the sign of w is the product, and with both in [-127, 127] a pair is at most 2 * 127 * 127 = 32258:
+/// it never saturates. (A damaged file's -128 gives at most 32512.)
+struct Int8;
+
+impl Tile for Int8 {
+    type Input = i8;
+    type Weight = i8;
+    type Sum = i32;
+    const DEPTH: usize = K_GROUP;
+    type A = __m256i;
+    /// w and |w|.
+    type W = (__m256i, __m256i);
+    type Acc = __m256i;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self::Acc {
+        // SAFETY: AVX2 is the caller's promise.
+        unsafe { _mm256_setzero_si256() }
+    }
+
+    #[inline(always)]
+    unsafe fn load_a(row: *const i8, _stride: usize) -> Self::A {
+        // SAFETY: the caller lets us read 4 elements; AVX2 is its promise.
+        unsafe { _mm256_set1_epi32(row.cast::<i32>().read_unaligned()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_w(panel: *const i8) -> Self::W {
+        // SAFETY: the caller lets us read 32 elements; AVX2 is its promise.
+        unsafe {
+            let w = _mm256_loadu_si256(panel.cast());
+            (w, _mm256_abs_epi8(w))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply(acc: Self::Acc, a: Self::A, (w, magnitude): Self::W) -> Self::Acc {
+        // SAFETY: AVX2 is the caller's promise.
+        unsafe {
+            let pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(a, w));
+            _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn sums(acc: Self::Acc) -> [[i32; PANEL_ROWS]; MAX_ROWS] {
+        // SAFETY: AVX2 is the caller's promise.
+        [unsafe { to_array(acc) }; MAX_ROWS]
+    }
+
+    #[inline(always)]
+    fn prefetch(panel: *const i8) {
+        prefetch(panel.cast());
+    }
+}
+
+/// Asks for a cache line; any address will do.
+#[inline(always)]
+pub(super) fn prefetch(address: *const u8) {
+    // SAFETY: a prefetch reads nothing and never faults, and every x86-64 has it.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
+}
+
+/// f32 by f32 or f16: a multiplication and an addition, never fused.
+pub(super) struct Float<W>(PhantomData<W>);
+
+/// Eight weights to f32.
+pub(super) trait Load: Copy + Default {
+    /// # Safety
+    /// Eight elements must be readable, and the CPU must have AVX and F16C.
+    unsafe fn load(weights: *const Self) -> __m256;
+}
+
+impl Load for f32 {
+    #[inline(always)]
+    unsafe fn load(weights: *const f32) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_loadu_ps(weights) }
+    }
+}
+
+impl Load for f16 {
+    #[inline(always)]
+    unsafe fn load(weights: *const f16) -> __m256 {
+        // SAFETY: the caller's promise; `f16` is two bytes.
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(weights.cast())) }
+    }
+}
+
+impl<W: Load> Tile for Float<W> {
+    type Input = f32;
+    type Weight = W;
+    type Sum = f32;
+    const DEPTH: usize = 1;
+    type A = __m256;
+    type W = __m256;
+    type Acc = __m256;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self::Acc {
+        // SAFETY: AVX is the caller's promise.
+        unsafe { _mm256_setzero_ps() }
+    }
+
+    #[inline(always)]
+    unsafe fn load_a(row: *const f32, _stride: usize) -> Self::A {
+        // SAFETY: the caller lets us read one element; AVX is its promise.
+        unsafe { _mm256_set1_ps(*row) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_w(panel: *const W) -> Self::W {
+        // SAFETY: the caller lets us read 8 elements; AVX and F16C are its promise.
+        unsafe { W::load(panel) }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply(acc: Self::Acc, a: Self::A, w: Self::W) -> Self::Acc {
+        // SAFETY: AVX is the caller's promise.
+        unsafe { _mm256_add_ps(acc, _mm256_mul_ps(a, w)) }
+    }
+
+    #[inline(always)]
+    unsafe fn sums(acc: Self::Acc) -> [[f32; PANEL_ROWS]; MAX_ROWS] {
+        // SAFETY: AVX is the caller's promise.
+        [unsafe { to_array(_mm256_castps_si256(acc)) }.map(|bits| f32::from_bits(bits as u32)); MAX_ROWS]
+    }
+
+    #[inline(always)]
+    fn prefetch(panel: *const W) {
+        prefetch(panel.cast());
+    }
+}

@@ -1,0 +1,119 @@
+//! Tiles for VNNI: one instruction multiplies and adds four unsigned by four signed bytes.
+//!
+//! The signed activations become unsigned by adding 128; 128 times the sum of the weights' row is taken back off by
+//! the frame, in integers. AVX-512-VNNI on 256-bit registers and AVX-VNNI are the same instruction in two encodings:
+//! one tile serves both, and one test of either covers it.
+
+#![allow(unsafe_code)]
+
+use core::arch::x86_64::*;
+use core::marker::PhantomData;
+
+use half::f16;
+
+use super::avx2::{Float, prefetch, to_array};
+use crate::kernels::Isa;
+use crate::kernels::gemm::{MAX_ROWS, Tile};
+use crate::kernels::table::{Kernels, RowKernels, gemm_kernels, row_kernels};
+use crate::tensor::{K_GROUP, PANEL_ROWS};
+
+pub(in crate::kernels) static AVX_VNNI: Kernels = Kernels {
+    isa: Isa::AvxVnni,
+    rows: &super::avx2::ROWS,
+    gemm: gemm_kernels!(
+        target_feature(enable = "avx2,f16c,avxvnni");
+        i8: Int8<Vex> [4, 2, 4], f16: Float<f16> [4, 2, 8], f32: Float<f32> [4, 2, 8]
+    ),
+};
+
+pub(in crate::kernels) static AVX512_VNNI: Kernels = Kernels {
+    isa: Isa::Avx512Vnni,
+    rows: &ROWS,
+    gemm: gemm_kernels!(
+        target_feature(enable = "avx2,f16c,avx512f,avx512bw,avx512vl,avx512vnni");
+        i8: Int8<Evex> [4, 4, 8], f16: Float<f16> [4, 4, 8], f32: Float<f32> [4, 4, 8]
+    ),
+};
+
+static ROWS: RowKernels =
+    row_kernels!(target_feature(enable = "avx2,f16c,avx512f,avx512bw,avx512vl,avx512vnni"));
+
+/// The instruction in one of its encodings.
+trait Encoding {
+    /// `acc + a * w`, a unsigned.
+    ///
+    /// # Safety
+    /// The CPU must have this encoding.
+    unsafe fn dpbusd(acc: __m256i, a: __m256i, w: __m256i) -> __m256i;
+}
+
+/// AVX-VNNI.
+struct Vex;
+
+impl Encoding for Vex {
+    #[inline(always)]
+    unsafe fn dpbusd(acc: __m256i, a: __m256i, w: __m256i) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_dpbusd_avx_epi32(acc, a, w) }
+    }
+}
+
+/// AVX-512-VNNI with AVX-512-VL.
+struct Evex;
+
+impl Encoding for Evex {
+    #[inline(always)]
+    unsafe fn dpbusd(acc: __m256i, a: __m256i, w: __m256i) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_dpbusd_epi32(acc, a, w) }
+    }
+}
+
+/// int8 by int8.
+struct Int8<E>(PhantomData<E>);
+
+impl<E: Encoding> Tile for Int8<E> {
+    type Input = i8;
+    type Weight = i8;
+    type Sum = i32;
+    const DEPTH: usize = K_GROUP;
+    const OFFSET: i32 = 128;
+    type A = __m256i;
+    type W = __m256i;
+    type Acc = __m256i;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self::Acc {
+        // SAFETY: AVX2 is the caller's promise.
+        unsafe { _mm256_setzero_si256() }
+    }
+
+    #[inline(always)]
+    unsafe fn load_a(row: *const i8, _stride: usize) -> Self::A {
+        // SAFETY: the caller lets us read 4 elements; AVX2 is its promise. Flipping the sign bit adds 128.
+        unsafe { _mm256_set1_epi32(row.cast::<i32>().read_unaligned() ^ 0x8080_8080_u32 as i32) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_w(panel: *const i8) -> Self::W {
+        // SAFETY: the caller lets us read 32 elements; AVX2 is its promise.
+        unsafe { _mm256_loadu_si256(panel.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply(acc: Self::Acc, a: Self::A, w: Self::W) -> Self::Acc {
+        // SAFETY: the encoding is the caller's promise.
+        unsafe { E::dpbusd(acc, a, w) }
+    }
+
+    #[inline(always)]
+    unsafe fn sums(acc: Self::Acc) -> [[i32; PANEL_ROWS]; MAX_ROWS] {
+        // SAFETY: AVX2 is the caller's promise.
+        [unsafe { to_array(acc) }; MAX_ROWS]
+    }
+
+    #[inline(always)]
+    fn prefetch(panel: *const i8) {
+        prefetch(panel.cast());
+    }
+}

@@ -1,0 +1,289 @@
+//! Matrix products.
+
+use half::f16;
+
+use super::{EPSILON, Random, Unaligned, assert_same_bits, tables};
+use crate::kernels::{Activation, Activations, Epilogue, Kernels, Residual, reference};
+use crate::tensor::{ColumnsMut, Dtype, K_GROUP, Matrix, PANEL_ROWS, Panels};
+
+const ACTIVATIONS: [Activation; 5] =
+    [Activation::Identity, Activation::Relu, Activation::GeluErf, Activation::GeluTanh, Activation::Silu];
+
+/// One product: row-major operands, and the weights in panels, unaligned.
+struct Case {
+    m: usize,
+    n: usize,
+    k: usize,
+    dtype: Dtype,
+    activations: Vec<f32>,  // [M, K]
+    weights: Vec<f32>,      // [N, K]
+    values: Unaligned<i8>,  // [M, K up to 4]
+    scales: Vec<f32>,       // [M]
+    inputs: Unaligned<f32>, // [M, K]
+    panels_i8: Unaligned<i8>,
+    panels_f16: Unaligned<f16>,
+    panels_f32: Unaligned<f32>,
+    weight_scales: Vec<f32>, // [P * 8]
+    weight_sums: Vec<i32>,   // [P * 8]
+    bias: Option<Vec<f32>>,  // [N]
+    activation: Activation,
+    residual: Option<Vec<f32>>, // [M, N]
+}
+
+impl Case {
+    /// A product of the given integers in [-127, 127], or, for float weights, of these over 127.
+    fn new(
+        m: usize,
+        n: usize,
+        dtype: Dtype,
+        activations: &[i8],
+        weights: &[i8],
+        random: &mut Random,
+    ) -> Self {
+        let k = weights.len() / n;
+        let factor = if dtype == Dtype::I8 { 1.0 } else { 1.0 / 127.0 };
+        let number = |x: &i8| f16::from_f32(f32::from(*x) * factor).to_f32();
+        let (activations, weights): (Vec<f32>, Vec<f32>) =
+            (activations.iter().map(number).collect(), weights.iter().map(number).collect());
+        let (padded_n, padded_k) = (n.next_multiple_of(PANEL_ROWS), k.next_multiple_of(K_GROUP));
+        let weight = |row: usize, k_index: usize| match row < n && k_index < k {
+            true => weights[row * k + k_index],
+            false => 0.0,
+        };
+        let mut values = vec![0; m * padded_k];
+        for row in 0..m {
+            for i in 0..k {
+                values[row * padded_k + i] = activations[row * k + i] as i8;
+            }
+        }
+        let (mut panels_i8, mut panels_f32) = (Vec::new(), Vec::new());
+        for panel in (0..padded_n).step_by(PANEL_ROWS) {
+            for group in (0..padded_k).step_by(K_GROUP) {
+                let order =
+                    (0..PANEL_ROWS).flat_map(|row| (0..K_GROUP).map(move |i| (panel + row, group + i)));
+                panels_i8.extend(order.map(|(row, i)| weight(row, i) as i8));
+            }
+            panels_f32.extend(
+                (0..k)
+                    .flat_map(|i| (panel..panel + PANEL_ROWS).map(move |row| (row, i)))
+                    .map(|(row, i)| weight(row, i)),
+            );
+        }
+        let panels_f16: Vec<f16> = panels_f32.iter().map(|&x| f16::from_f32(x)).collect();
+        let only = |wanted| dtype == wanted;
+        Case {
+            m,
+            n,
+            k,
+            dtype,
+            values: Unaligned::new(&values),
+            scales: (0..m).map(|_| random.unit() * 0.01).collect(),
+            inputs: Unaligned::new(&activations),
+            panels_i8: Unaligned::new(if only(Dtype::I8) { &panels_i8 } else { &[] }),
+            panels_f16: Unaligned::new(if only(Dtype::F16) { &panels_f16 } else { &[] }),
+            panels_f32: Unaligned::new(if only(Dtype::F32) { &panels_f32 } else { &[] }),
+            weight_scales: (0..padded_n)
+                .map(|row| if row < n { random.unit() * 0.01 } else { 0.0 })
+                .collect(),
+            weight_sums: (0..padded_n).map(|row| (0..k).map(|i| weight(row, i) as i32).sum()).collect(),
+            bias: random.chance().then(|| random.floats(n, 1.0)),
+            activation: ACTIVATIONS[random.between(0, 4)],
+            residual: random.chance().then(|| random.floats(m * n, 1.0)),
+            activations,
+            weights,
+        }
+    }
+
+    fn random(m: usize, n: usize, k: usize, dtype: Dtype, random: &mut Random) -> Self {
+        let activations: Vec<i8> = (0..m * k).map(|_| random.int8()).collect();
+        let weights: Vec<i8> = (0..n * k).map(|_| random.int8()).collect();
+        Self::new(m, n, dtype, &activations, &weights, random)
+    }
+
+    fn matrix(&self) -> Matrix<'_> {
+        let data = match self.dtype {
+            Dtype::F32 => Panels::F32(self.panels_f32.get()),
+            Dtype::F16 => Panels::F16(self.panels_f16.get()),
+            Dtype::I8 => Panels::I8 {
+                values: self.panels_i8.get(),
+                scales: &self.weight_scales,
+                sums: &self.weight_sums,
+            },
+        };
+        Matrix::new(self.n, self.k, data).unwrap()
+    }
+
+    /// The product by `kernels`, in two calls: the panels before `split` and the rest.
+    fn multiply(&self, kernels: &Kernels, split: usize) -> Vec<f32> {
+        let epilogue = Epilogue {
+            bias: self.bias.as_deref(),
+            activation: self.activation,
+            residual: if self.residual.is_some() { Residual::Add } else { Residual::None },
+        };
+        let activations = match self.dtype {
+            Dtype::I8 => Activations::I8 { values: self.values.get(), scales: &self.scales },
+            _ => Activations::F32 { rows: self.inputs.get() },
+        };
+        let mut out = Unaligned::new(&self.residual.clone().unwrap_or(vec![f32::NAN; self.m * self.n]));
+        let (matrix, columns) = (self.matrix(), ColumnsMut::new(out.get_mut(), self.n));
+        let (left, right) = columns.split_at((split * PANEL_ROWS).min(self.n));
+        kernels.gemm(activations, &matrix, &epilogue, 0..split, left);
+        kernels.gemm(activations, &matrix, &epilogue, split..matrix.panels(), right);
+        out.get().to_vec()
+    }
+
+    /// Holds `got` against the oracle.
+    ///
+    /// An int8 product without activation is `sum * (scale * scale) + bias + residual` in `f32`, to the bit. For the
+    /// rest: K products and K sums in `f32` are off by at most K + 1 roundings of the sum of magnitudes (Higham,
+    /// *Accuracy and Stability of Numerical Algorithms*, 2nd ed., eq. 3.5); int8 has none of them, but two in the
+    /// scale; bias, activation (slope at most 1.13, own error below 8 ulp) and residual add less than 20 roundings of the magnitudes involved.
+    fn check(&self, got: &[f32], what: &str) {
+        for (i, &got) in got.iter().enumerate() {
+            let (row, column) = (i / self.n, i % self.n);
+            let a = self.activations[row * self.k..][..self.k].iter().map(|&x| f64::from(x));
+            let w = self.weights[column * self.k..][..self.k].iter().map(|&x| f64::from(x));
+            let (mut sum, mut magnitude) = reference::dot(a, w);
+            let mut roundings = (self.k + 1) as f64;
+            if self.dtype == Dtype::I8 {
+                let scale = self.scales[row] * self.weight_scales[column];
+                if self.activation == Activation::Identity {
+                    let mut want = sum as f32 * scale;
+                    want = self.bias.as_ref().map_or(want, |bias| want + bias[column]);
+                    want = self.residual.as_ref().map_or(want, |residual| residual[i] + want);
+                    assert_eq!(
+                        got.to_bits(),
+                        want.to_bits(),
+                        "{what}: [{row}, {column}] is {got:e}, exactly {want:e}"
+                    );
+                }
+                (sum, magnitude, roundings) = (sum * f64::from(scale), (sum * f64::from(scale)).abs(), 3.0);
+            }
+            let bias = self.bias.as_ref().map_or(0.0, |bias| f64::from(bias[column]));
+            let residual = self.residual.as_ref().map_or(0.0, |residual| f64::from(residual[i]));
+            let want = reference::activate(self.activation, sum + bias) + residual;
+            let bound =
+                (roundings * 1.13 + 20.0) * EPSILON * (magnitude + bias.abs() + residual.abs()) + 1e-38;
+            assert!(
+                (f64::from(got) - want).abs() <= bound,
+                "{what}: [{row}, {column}] is {got:e}, want {want:e}"
+            );
+        }
+    }
+
+    /// The whole check: every table, whole and split.
+    fn run(&self, split: usize) {
+        let portable = self.multiply(tables()[0], 0);
+        for kernels in tables() {
+            let what = format!("{kernels:?} {:?} {}x{}x{}", self.dtype, self.m, self.n, self.k);
+            let got = self.multiply(kernels, split);
+            self.check(&got, &what);
+            assert_same_bits(&got, &portable, &what);
+        }
+    }
+}
+
+fn random_shapes(dtype: Dtype, seed: u64) {
+    let mut random = Random(seed);
+    for _ in 0..120 {
+        let (m, n, k) = (random.between(1, 20), random.between(1, 70), random.between(1, 300));
+        Case::random(m, n, k, dtype, &mut random).run(random.between(0, n.div_ceil(PANEL_ROWS)));
+    }
+    // Every number of rows that a tile can be cut into, and every remainder of a step along K.
+    for m in 1..=18 {
+        Case::random(m, 41, 16 + m, dtype, &mut random).run(2);
+    }
+    for k in 0..=40 {
+        Case::random(3, 9, k, dtype, &mut random).run(1);
+    }
+}
+
+#[test]
+fn int8_products() {
+    random_shapes(Dtype::I8, 0x5151);
+}
+
+#[test]
+fn f16_products() {
+    random_shapes(Dtype::F16, 0xF16);
+}
+
+#[test]
+fn f32_products() {
+    random_shapes(Dtype::F32, 0xF32);
+}
+
+#[test]
+fn int8_extremes_are_exact() {
+    let mut random = Random(0xEE);
+    for k in [1, 2, 4, 127, 512, 4096] {
+        for (a, w) in [(127, 127), (127, -127), (-127, 127), (-127, -127)] {
+            Case::new(5, 17, Dtype::I8, &vec![a; 5 * k], &vec![w; 17 * k], &mut random).run(1);
+        }
+        let mut signs =
+            |len: usize| (0..len).map(|_| if random.chance() { 127 } else { -127 }).collect::<Vec<i8>>();
+        let (a, w) = (signs(9 * k), signs(33 * k));
+        Case::new(9, 33, Dtype::I8, &a, &w, &mut random).run(3);
+    }
+}
+
+#[test]
+fn weights_of_minus_128_are_safe() {
+    let (k, values, sums) = (64, [-128i8; 64 * 8], [-128 * 64i32; 8]);
+    let matrix = Matrix::new(8, k, Panels::I8 { values: &values, scales: &[1.0; 8], sums: &sums }).unwrap();
+    for kernels in tables() {
+        for m in 1..10 {
+            let (a, scales) = (vec![-127; m * k], vec![1.0; m]);
+            let mut out = vec![0.0; m * 8];
+            let activations = Activations::I8 { values: &a, scales: &scales };
+            kernels.gemm(activations, &matrix, &Epilogue::NONE, 0..1, ColumnsMut::new(&mut out, 8));
+            assert!(out.iter().all(|x| x.is_finite()));
+        }
+    }
+}
+
+#[test]
+fn half_precision_specials_widen_alike() {
+    let halves: Vec<f16> = (0..=u16::MAX).map(f16::from_bits).collect();
+    let matrix = Matrix::new(halves.len(), 1, Panels::F16(&halves)).unwrap();
+    for kernels in tables() {
+        let mut out = vec![0.0; halves.len()];
+        let activations = Activations::F32 { rows: &[1.0] };
+        kernels.gemm(
+            activations,
+            &matrix,
+            &Epilogue::NONE,
+            0..matrix.panels(),
+            ColumnsMut::new(&mut out, halves.len()),
+        );
+        let want: Vec<f32> = halves.iter().map(|x| x.to_f32() + 0.0).collect();
+        assert_same_bits(&out, &want, &format!("{kernels:?}"));
+    }
+}
+
+#[test]
+fn a_row_of_nan_stays_in_its_row() {
+    let mut random = Random(0xAA);
+    for dtype in [Dtype::F32, Dtype::F16, Dtype::I8] {
+        let mut case = Case::random(5, 20, 30, dtype, &mut random);
+        (case.bias, case.residual) = (None, None);
+        let clean = case.multiply(tables()[0], 0);
+        case.scales[2] = f32::NAN;
+        case.inputs.get_mut()[2 * 30 + 7] = f32::NAN;
+        for kernels in tables() {
+            let got = case.multiply(kernels, 1);
+            assert!(got[2 * 20..3 * 20].iter().all(|x| x.is_nan()), "{kernels:?} {dtype:?}");
+            assert_same_bits(&got[..2 * 20], &clean[..2 * 20], "rows before");
+            assert_same_bits(&got[3 * 20..], &clean[3 * 20..], "rows behind");
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "columns of the output")]
+fn a_wrong_output_is_refused() {
+    let matrix = Matrix::new(8, 1, Panels::F32(&[0.0; 8])).unwrap();
+    let mut out = [0.0; 7];
+    let activations = Activations::F32 { rows: &[1.0] };
+    tables()[0].gemm(activations, &matrix, &Epilogue::NONE, 0..1, ColumnsMut::new(&mut out, 7));
+}

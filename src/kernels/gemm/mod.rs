@@ -1,0 +1,59 @@
+//! Matrix products with panel weights: what they take, and the frame that all instruction sets share.
+
+mod frame;
+
+use core::ops::Range;
+
+use super::Activation;
+pub(super) use frame::{MAX_ROWS, Product, Scales, Tile, gemm};
+
+/// The inputs of a product: M rows of K.
+#[derive(Clone, Copy, Debug)]
+pub enum Activations<'a> {
+    /// For `f32` and `f16` weights.
+    F32 {
+        /// [M, K].
+        rows: &'a [f32],
+    },
+    /// For int8 weights: rows that [`Kernels::quantize`](super::Kernels::quantize) made.
+    I8 {
+        /// [M, K rounded up to 4], zero beyond K.
+        values: &'a [i8],
+        /// [M].
+        scales: &'a [f32],
+    },
+}
+
+/// What happens to a sum of products before it is stored, in this order: `v = sum + bias`, `v = activation(v)`, and
+/// `v = out + v` if there is a residual.
+#[derive(Clone, Copy, Debug)]
+pub struct Epilogue<'a> {
+    /// [N], of the whole matrix even where only some of its panels are multiplied.
+    pub bias: Option<&'a [f32]>,
+    /// The non-linearity.
+    pub activation: Activation,
+    /// Whether the output is added to what the output buffer holds.
+    pub residual: Residual,
+}
+
+impl Epilogue<'_> {
+    /// Stores the plain sums.
+    pub const NONE: Epilogue<'static> =
+        Epilogue { bias: None, activation: Activation::Identity, residual: Residual::None };
+}
+
+/// What the output buffer of a product holds beforehand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Residual {
+    /// Nothing of interest: it is overwritten.
+    None,
+    /// The residual stream, to which the product is added.
+    Add,
+}
+
+/// Number of columns that `panels` cover in a matrix of `rows` outputs.
+pub(super) fn columns_of(panels: &Range<usize>, rows: usize) -> usize {
+    (panels.end * crate::tensor::PANEL_ROWS)
+        .min(rows)
+        .saturating_sub(panels.start * crate::tensor::PANEL_ROWS)
+}

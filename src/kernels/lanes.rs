@@ -1,0 +1,59 @@
+//! Reductions in the one fixed order that all instruction sets share.
+//!
+//! Element i of a row goes to lane i mod 8; the eight lanes are combined as `((0+4)+(2+6)) + ((1+5)+(3+7))`. Eight is
+//! one AVX2 register and two NEON registers. The functions are always inlined, so that the compiler turns them into
+//! the vector code of the caller's instruction set.
+
+/// Lanes of every reduction.
+pub(super) const LANES: usize = 8;
+
+/// Folds `x` into eight lanes that start as `first`.
+#[inline(always)]
+pub(super) fn fold(x: &[f32], first: f32, f: impl Fn(f32, f32) -> f32) -> [f32; LANES] {
+    let mut lanes = [first; LANES];
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (lane, &x) in lanes.iter_mut().zip(chunk) {
+            *lane = f(*lane, x);
+        }
+    }
+    for (lane, &x) in lanes.iter_mut().zip(rest) {
+        *lane = f(*lane, x);
+    }
+    lanes
+}
+
+/// Combines eight lanes into one value.
+#[inline(always)]
+pub(super) fn combine(lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let four: [f32; 4] = core::array::from_fn(|i| f(lanes[i], lanes[i + 4]));
+    f(f(four[0], four[2]), f(four[1], four[3]))
+}
+
+/// Sum of `f(x)` over a row.
+#[inline(always)]
+pub(super) fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    combine(fold(x, 0.0, |sum, x| sum + f(x)), |a, b| a + b)
+}
+
+/// The greatest `f(x)` of a row, or `first` if that is greater. NaN is skipped.
+#[inline(always)]
+pub(super) fn greatest(x: &[f32], first: f32, f: impl Fn(f32) -> f32) -> f32 {
+    combine(fold(x, first, |max, x| super::math::max(f(x), max)), super::math::max)
+}
+
+/// Sum of `a[i] * b[i]`.
+#[inline(always)]
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0.0; LANES];
+    let ((a_chunks, a_rest), (b_chunks, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a_chunks.iter().zip(b_chunks) {
+        for l in 0..LANES {
+            lanes[l] += a[l] * b[l];
+        }
+    }
+    for (lane, (a, b)) in lanes.iter_mut().zip(a_rest.iter().zip(b_rest)) {
+        *lane += a * b;
+    }
+    combine(lanes, |a, b| a + b)
+}

@@ -1,0 +1,365 @@
+//! The table of functions of one instruction set, and the checked interface to it.
+
+use alloc::format;
+use alloc::string::String;
+use core::fmt;
+use core::ops::Range;
+
+use half::f16;
+
+use super::gemm::{Product, Scales, columns_of};
+use super::{Activation, Activations, Attention, Epilogue, Isa, arch};
+use crate::error::{Error, ErrorKind, Result};
+use crate::tensor::{ColumnsMut, K_GROUP, Matrix, Panels};
+
+/// The kernels of one instruction set. All give the same bits (`docs/numerics.md`); they differ in speed.
+pub struct Kernels {
+    pub(super) isa: Isa,
+    pub(super) rows: &'static RowKernels,
+    pub(super) gemm: GemmKernels,
+}
+
+/// Operations on rows; the arguments are those of the functions of [`Kernels`].
+#[allow(clippy::type_complexity)]
+pub(super) struct RowKernels {
+    pub quantize: fn(&[f32], &mut [i8]) -> f32,
+    pub softmax: fn(&mut [f32]),
+    pub log_sum_exp: fn(&[f32]) -> f32,
+    pub argmax: fn(&[f32]) -> usize,
+    pub layer_norm: fn(&[f32], &[f32], &[f32], f32, &mut [f32]),
+    pub rms_norm: fn(&[f32], &[f32], f32, &mut [f32]),
+    pub activate: fn(Activation, &mut [f32]),
+    pub gate: fn(Activation, &[f32], &mut [f32]),
+    pub add: fn(&[f32], &mut [f32]),
+    pub attend: fn(&Attention<'_>, &mut [f32], &mut [f32]),
+    pub ssru: fn(&[f32], &[f32], &[f32], &mut [f32], &mut [f32]),
+}
+
+/// Matrix products by type of the weights.
+pub(super) struct GemmKernels {
+    pub i8: fn(&Product<'_, i8, i8>, ColumnsMut<'_>),
+    pub f16: fn(&Product<'_, f32, f16>, ColumnsMut<'_>),
+    pub f32: fn(&Product<'_, f32, f32>, ColumnsMut<'_>),
+    /// Rows and columns of the largest tile of each.
+    pub tiles: [(usize, usize); 3],
+}
+
+/// Compiles functions for an instruction set: each calls its body from inside a function that has `attribute`, a
+/// `target_feature(...)`, and the body is inlined into it.
+macro_rules! with_features {
+    ($attribute:meta; $(
+        fn $name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)? = $body:expr;
+    )*) => { $(
+        #[allow(unused_unsafe)]
+        fn $name($($arg: $type),*) $(-> $result)? {
+            #[$attribute]
+            fn featured($($arg: $type),*) $(-> $result)? {
+                // SAFETY: this function has the features that its body may ask for.
+                unsafe { $body($($arg),*) }
+            }
+            // SAFETY: a table is only handed out by `Kernels::for_isa`, where `Isa::is_available` has seen these
+            // features.
+            unsafe { featured($($arg),*) }
+        }
+    )* };
+}
+
+/// The [`RowKernels`] of an instruction set.
+macro_rules! row_kernels {
+    ($attribute:meta) => {{
+        use $crate::kernels::{
+            Activation, Attention, activation, attention, norm, quantize, softmax, table::with_features,
+        };
+        with_features! { $attribute;
+            fn quantize(x: &[f32], values: &mut [i8]) -> f32 = quantize::quantize;
+            fn softmax(x: &mut [f32]) = softmax::softmax;
+            fn log_sum_exp(x: &[f32]) -> f32 = softmax::log_sum_exp;
+            fn argmax(x: &[f32]) -> usize = softmax::argmax;
+            fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32, out: &mut [f32])
+                = norm::layer_norm;
+            fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) = norm::rms_norm;
+            fn activate(activation: Activation, x: &mut [f32]) = activation::activate;
+            fn gate(activation: Activation, gate_and_up: &[f32], out: &mut [f32]) = activation::gate;
+            fn add(x: &[f32], out: &mut [f32]) = activation::add;
+            fn attend(attention: &Attention<'_>, probabilities: &mut [f32], out: &mut [f32])
+                = attention::attend;
+            fn ssru(forget: &[f32], candidate: &[f32], cell: &[f32], next: &mut [f32], hidden: &mut [f32])
+                = activation::ssru;
+        }
+        RowKernels {
+            quantize,
+            softmax,
+            log_sum_exp,
+            argmax,
+            layer_norm,
+            rms_norm,
+            activate,
+            gate,
+            add,
+            attend,
+            ssru,
+        }
+    }};
+}
+
+/// The [`GemmKernels`] of an instruction set: for each type of weight a [`Tile`](super::gemm::Tile) and how many row
+/// operands and panels are multiplied at once, and how many panels where there is one row only.
+macro_rules! gemm_kernels {
+    ($attribute:meta; $($name:ident: $tile:ty [$rows:literal, $panels:literal, $single:literal]),*) => {{
+        use $crate::kernels::gemm::{Product, Tile, gemm};
+        use $crate::kernels::table::{GemmKernels, with_features};
+        use $crate::tensor::{ColumnsMut, PANEL_ROWS};
+        with_features! { $attribute; $(
+            fn $name(product: &Product<'_, <$tile as Tile>::Input, <$tile as Tile>::Weight>, out: ColumnsMut<'_>)
+                = gemm::<$tile, $rows, $panels, $single>;
+        )* }
+        GemmKernels { $($name,)* tiles: [$(($rows * <$tile as Tile>::ROWS, $panels * PANEL_ROWS)),*] }
+    }};
+}
+pub(super) use {gemm_kernels, row_kernels, with_features};
+
+/// Which kernel computes a product: `gemm_i8i8f32/x86_64-avx2/4x16` is operation and element types (activation,
+/// weight, output), architecture and instruction set, rows and columns of the largest tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelName {
+    operation: &'static str,
+    isa: Isa,
+    tile: (usize, usize),
+}
+
+impl fmt::Display for KernelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let isa = match self.isa {
+            Isa::Portable => "portable",
+            Isa::Avx2 => "x86_64-avx2",
+            Isa::AvxVnni => "x86_64-avx_vnni",
+            Isa::Avx512Vnni => "x86_64-avx512_vnni",
+            Isa::Neon => "aarch64-neon",
+            Isa::NeonDotprod => "aarch64-dotprod",
+            Isa::NeonI8mm => "aarch64-i8mm",
+        };
+        write!(f, "{}/{isa}/{}x{}", self.operation, self.tile.0, self.tile.1)
+    }
+}
+
+impl Kernels {
+    /// The kernels of the best instruction set of this CPU, or of the one that the environment variable `SISKIN_ISA`
+    /// names (with the feature `std`).
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOption`] if `SISKIN_ISA` names an instruction set that is unknown or not available.
+    pub fn detect() -> Result<&'static Kernels> {
+        #[cfg(feature = "std")]
+        if let Some(name) = std::env::var_os("SISKIN_ISA") {
+            return Self::named(&name.to_string_lossy()).map_err(|error| error.at("SISKIN_ISA"));
+        }
+        Ok(Self::available().last().unwrap_or(&arch::portable::PORTABLE))
+    }
+
+    /// The kernels of the instruction set called `name`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOption`] if it is unknown, or not available on this CPU.
+    pub fn named(name: &str) -> Result<&'static Kernels> {
+        Self::for_isa(name.parse()?).ok_or_else(|| {
+            let available = Self::available().fold(String::from("portable"), |list, k| match k.isa {
+                Isa::Portable => list,
+                isa => list + ", " + isa.name(),
+            });
+            let message = format!("this CPU does not offer {name}; it offers {available}");
+            Error::new(ErrorKind::InvalidOption, message)
+        })
+    }
+
+    /// The kernels of `isa`, or `None` where this CPU does not have it.
+    pub fn for_isa(isa: Isa) -> Option<&'static Kernels> {
+        let table = match isa {
+            Isa::Portable => &arch::portable::PORTABLE,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => &arch::x86_64::AVX2,
+            #[cfg(target_arch = "x86_64")]
+            Isa::AvxVnni => &arch::x86_64::AVX_VNNI,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Vnni => &arch::x86_64::AVX512_VNNI,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => &arch::aarch64::NEON,
+            #[cfg(target_arch = "aarch64")]
+            Isa::NeonDotprod => &arch::aarch64::NEON_DOTPROD,
+            #[cfg(target_arch = "aarch64")]
+            Isa::NeonI8mm => &arch::aarch64::NEON_I8MM,
+            _ => return None,
+        };
+        isa.is_available().then_some(table)
+    }
+
+    /// The kernels of every instruction set of this CPU, the portable ones first, the best last.
+    pub fn available() -> impl Iterator<Item = &'static Kernels> {
+        Isa::ALL.into_iter().filter_map(Self::for_isa)
+    }
+
+    /// Which instruction set these kernels use.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// The names of the matrix products: for int8, `f16` and `f32` weights.
+    pub fn names(&self) -> [KernelName; 3] {
+        let operations = ["gemm_i8i8f32", "gemm_f32f16f32", "gemm_f32f32f32"];
+        core::array::from_fn(|i| KernelName {
+            operation: operations[i],
+            isa: self.isa,
+            tile: self.gemm.tiles[i],
+        })
+    }
+
+    /// One row to int8: `x[i]` is about `values[i] * scale`, and `scale`, the greatest magnitude / 127, is returned.
+    /// `x` [K], `values` [K rounded up to 4]; the padding becomes 0. Rounds to nearest, ties to even.
+    ///
+    /// A row whose greatest magnitude is below 4e-37, where 127 divided by it is no number, counts as zero: scale 0.
+    /// A row with NaN or infinity gives NaN, so that all its products are NaN.
+    ///
+    /// # Panics
+    /// If the lengths do not fit.
+    pub fn quantize(&self, x: &[f32], values: &mut [i8]) -> f32 {
+        assert_eq!(values.len(), x.len().next_multiple_of(K_GROUP));
+        (self.rows.quantize)(x, values)
+    }
+
+    /// `out = epilogue(activations * wᵀ)` for the outputs of `panels`: `out` [M, columns of `panels`].
+    ///
+    /// Each output's sum is exact for int8 weights, and is taken over k in ascending order for float weights: it
+    /// depends on nothing but its own row and column.
+    ///
+    /// # Panics
+    /// If a length does not fit, or the type of the activations does not fit that of the weights.
+    pub fn gemm(
+        &self,
+        activations: Activations<'_>,
+        w: &Matrix<'_>,
+        epilogue: &Epilogue<'_>,
+        panels: Range<usize>,
+        out: ColumnsMut<'_>,
+    ) {
+        let (m, k) = (out.rows(), w.columns());
+        assert!(
+            panels.start <= panels.end && panels.end <= w.panels(),
+            "{panels:?} of {} panels",
+            w.panels()
+        );
+        assert_eq!(out.columns(), columns_of(&panels, w.rows()), "columns of the output");
+        assert!(epilogue.bias.is_none_or(|bias| bias.len() == w.rows()), "length of the bias");
+        match (activations, w.data()) {
+            (Activations::I8 { values, scales: inputs }, Panels::I8 { values: weights, scales, sums }) => {
+                let depth = k.next_multiple_of(K_GROUP);
+                assert!(values.len() == m * depth && inputs.len() == m, "{m} rows of {depth} activations");
+                let scales = Scales { inputs, weights: scales, sums };
+                (self.gemm.i8)(&Product { inputs: values, weights, depth, scales, epilogue, panels }, out);
+            }
+            (Activations::F32 { rows: inputs }, Panels::F16(weights)) => {
+                assert_eq!(inputs.len(), m * k, "{m} rows of {k} activations");
+                let scales = Scales::default();
+                (self.gemm.f16)(&Product { inputs, weights, depth: k, scales, epilogue, panels }, out);
+            }
+            (Activations::F32 { rows: inputs }, Panels::F32(weights)) => {
+                assert_eq!(inputs.len(), m * k, "{m} rows of {k} activations");
+                let scales = Scales::default();
+                (self.gemm.f32)(&Product { inputs, weights, depth: k, scales, epilogue, panels }, out);
+            }
+            (Activations::F32 { .. }, _) => panic!("int8 weights need int8 activations"),
+            (Activations::I8 { .. }, _) => panic!("float weights need float activations"),
+        }
+    }
+
+    /// Softmax in place, over the whole of `x`.
+    pub fn softmax(&self, x: &mut [f32]) {
+        (self.rows.softmax)(x);
+    }
+
+    /// ln of the sum of e^x: what log-softmax subtracts. -infinity for an empty row.
+    pub fn log_sum_exp(&self, x: &[f32]) -> f32 {
+        (self.rows.log_sum_exp)(x)
+    }
+
+    /// Index of the first maximum. NaN never wins; 0 if there is nothing else.
+    pub fn argmax(&self, x: &[f32]) -> usize {
+        (self.rows.argmax)(x)
+    }
+
+    /// Layer norm: `(x - mean) / sqrt(variance + epsilon) * weight + bias`, all [D].
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn layer_norm(&self, x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32, out: &mut [f32]) {
+        assert!([weight.len(), bias.len(), out.len()] == [x.len(); 3], "layer norm of {}", x.len());
+        (self.rows.layer_norm)(x, weight, bias, epsilon, out);
+    }
+
+    /// RMS norm: `x / sqrt(mean of x² + epsilon) * weight`, all [D].
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn rms_norm(&self, x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
+        assert!([weight.len(), out.len()] == [x.len(); 2], "RMS norm of {}", x.len());
+        (self.rows.rms_norm)(x, weight, epsilon, out);
+    }
+
+    /// Applies `activation` to every element.
+    pub fn activate(&self, activation: Activation, x: &mut [f32]) {
+        (self.rows.activate)(activation, x);
+    }
+
+    /// A gated pair: `out[i] = activation(gate[i]) * up[i]`, with `gate_and_up` [2F] the two after each other.
+    ///
+    /// # Panics
+    /// If `gate_and_up` is not twice as long as `out` [F].
+    pub fn gate(&self, activation: Activation, gate_and_up: &[f32], out: &mut [f32]) {
+        assert_eq!(gate_and_up.len(), 2 * out.len());
+        (self.rows.gate)(activation, gate_and_up, out);
+    }
+
+    /// `out += x`.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn add(&self, x: &[f32], out: &mut [f32]) {
+        assert_eq!(x.len(), out.len());
+        (self.rows.add)(x, out);
+    }
+
+    /// Attention of one query row over n keys: `probabilities` [H, n], the softmax over n, and `out` [H * width], the
+    /// values weighted by them. Without keys `out` is zero.
+    ///
+    /// # Panics
+    /// If a length does not fit, or a row lies outside its buffer.
+    pub fn attend(&self, attention: &Attention<'_>, probabilities: &mut [f32], out: &mut [f32]) {
+        let (n, heads) = (attention.keys.len(), attention.heads);
+        assert!(attention.query.len().is_multiple_of(heads.max(1)) && attention.query.len() == out.len());
+        assert!(attention.values.len() == n && probabilities.len() == heads * n, "{heads} heads, {n} keys");
+        assert!(attention.bias.is_none_or(|bias| bias.len() == heads * n), "length of the bias");
+        (self.rows.attend)(attention, probabilities, out);
+    }
+
+    /// One step of the SSRU (Kim et al. 2019), all [D]: `f = sigmoid(forget)`,
+    /// `next_cell = f * cell + (1 - f) * candidate`, `hidden = relu(next_cell)`.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn ssru(
+        &self,
+        forget: &[f32],
+        candidate: &[f32],
+        cell: &[f32],
+        next_cell: &mut [f32],
+        hidden: &mut [f32],
+    ) {
+        let lengths = [candidate.len(), cell.len(), next_cell.len(), hidden.len()];
+        assert!(lengths == [forget.len(); 4], "SSRU of {}", forget.len());
+        (self.rows.ssru)(forget, candidate, cell, next_cell, hidden);
+    }
+}
+
+impl fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Kernels({})", self.isa)
+    }
+}

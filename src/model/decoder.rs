@@ -1,0 +1,170 @@
+//! One step of the decoder.
+
+use super::session::{Buffers, Hypotheses, Sources};
+use super::spec::ModelSpec;
+use super::weights::{Decoder, History, Weights};
+use crate::kernels::{Activation, Attention, Residual, RowIndex, Rows};
+use crate::nn::{
+    Alignments, AttendRows, Context, CrossAttention, FfnBuffers, Norm, Query, SelfAttention, Ssru, SsruRows,
+    attend_rows,
+};
+
+/// Keys and values of the memory, for every layer of the decoder: computed once a batch from `buffers.x` [N, D].
+pub(super) fn remember(
+    ctx: &Context<'_>,
+    spec: &ModelSpec,
+    decoder: &Decoder,
+    n: usize,
+    buffers: &mut Buffers,
+) {
+    let Buffers { x, quantized, memory, .. } = buffers;
+    let (x, width) = (&x[..n * spec.d_model], 2 * spec.inner_width());
+    for (layer, memory) in decoder.layers.iter().zip(memory) {
+        let projection = &layer.cross_attention.key_value;
+        projection.forward(ctx, x, quantized, Activation::Identity, Residual::None, &mut memory[..n * width]);
+    }
+}
+
+/// What all layers of one step share.
+struct Step<'a> {
+    ctx: &'a Context<'a>,
+    spec: &'a ModelSpec,
+    decoder: &'a Decoder,
+    sources: &'a Sources,
+    hypotheses: &'a Hypotheses,
+}
+
+/// Feeds `tokens` [M] to the hypotheses; their logits are in the first rows of `buffers.logits`.
+pub(super) fn step(
+    ctx: &Context<'_>,
+    spec: &ModelSpec,
+    weights: &Weights,
+    sources: &Sources,
+    hypotheses: &Hypotheses,
+    tokens: &[u32],
+    buffers: &mut Buffers,
+) {
+    let (d, m, decoder) = (spec.d_model, tokens.len(), &weights.decoder);
+    let step = Step { ctx, spec, decoder, sources, hypotheses };
+
+    let x = &mut buffers.x[..m * d]; // [M, D]
+    decoder.side.embedding.forward(ctx, tokens, x);
+    for x in x.chunks_exact_mut(d) {
+        buffers.positions.add(ctx, &decoder.side, hypotheses.position(), x);
+    }
+    if let Some(norm) = &decoder.side.embedding_norm {
+        norm.forward_in_place(ctx, x, &mut buffers.normed);
+    }
+    for (i, layer) in decoder.layers.iter().enumerate() {
+        match &layer.history {
+            History::SelfAttention(block) => step.self_attention(block, i, m, buffers),
+            History::Ssru(ssru, norm) => step.ssru(ssru, norm, i, m, buffers),
+        }
+        step.cross_attention(&layer.cross_attention, i, m, buffers);
+        let Buffers { x, normed, wide, narrow, quantized, .. } = buffers;
+        let ffn = FfnBuffers { up: wide, gated: narrow, normed };
+        layer.ffn.forward(ctx, spec.norm_order, d, ffn, quantized, &mut x[..m * d]);
+    }
+    let Buffers { x, normed, quantized, logits, .. } = buffers;
+    let x = &mut x[..m * d];
+    if let Some(norm) = &decoder.side.final_norm {
+        norm.forward_in_place(ctx, x, normed);
+    }
+    if spec.output_scale != 1.0 {
+        x.iter_mut().for_each(|x| *x *= spec.output_scale);
+    }
+    let logits = &mut logits[..m * spec.target_vocabulary]; // [M, V]
+    weights.output.forward(ctx, x, quantized, Activation::Identity, Residual::None, logits);
+}
+
+impl Step<'_> {
+    fn self_attention(&self, block: &SelfAttention, layer: usize, m: usize, buffers: &mut Buffers) {
+        let Self { ctx, spec, hypotheses, .. } = self;
+        let (d, inner, order) = (spec.d_model, spec.inner_width(), spec.norm_order);
+        let stride = buffers.attention_stride;
+        let Buffers { x, normed, wide, narrow, quantized, attention, history, .. } = buffers;
+        let (x, qkv, context) = (&mut x[..m * d], &mut wide[..m * 3 * inner], &mut narrow[..m * inner]);
+        let input = order.enter(ctx, &block.norm, x, normed);
+        block.qkv.forward(ctx, input, quantized, Activation::Identity, Residual::None, qkv);
+
+        let history = &mut history[layer]; // [slots, 2 I]
+        for (row, qkv) in qkv.chunks_exact(3 * inner).enumerate() {
+            history[hypotheses.slot(row) * 2 * inner..][..2 * inner].copy_from_slice(&qkv[inner..]);
+        }
+        let rows = AttendRows {
+            bias: self.decoder.side.relative.as_ref(),
+            scratch: attention,
+            stride,
+            out: context,
+            width: inner,
+            alignments: None,
+        };
+        let (qkv, history) = (&*qkv, history.as_slice());
+        attend_rows(ctx, rows, |row| {
+            let index = RowIndex::List(hypotheses.ancestry(row));
+            let part = |offset| Rows { data: history, stride: 2 * inner, offset, index };
+            let attention = Attention {
+                query: &qkv[row * 3 * inner..][..inner],
+                keys: part(0),
+                values: part(inner),
+                heads: spec.heads,
+                scale: spec.attention_scale,
+                bias: None,
+            };
+            Query { attention, position: hypotheses.position() }
+        });
+        block.output.forward(ctx, context, quantized, Activation::Identity, Residual::Add, x);
+        order.leave(ctx, &block.norm, x, normed);
+    }
+
+    fn ssru(&self, ssru: &Ssru, norm: &Norm, layer: usize, m: usize, buffers: &mut Buffers) {
+        let Self { ctx, spec, hypotheses, .. } = self;
+        let d = spec.d_model;
+        let Buffers { x, normed, wide, narrow, quantized, history, .. } = buffers;
+        let (x, hidden) = (&mut x[..m * d], &mut narrow[..m * d]);
+        let (forget, candidate) = wide[..2 * m * d].split_at_mut(m * d);
+        let history = &mut history[layer]; // [2, R, D]
+        let half = history.len() / 2;
+        let (even, odd) = history.split_at_mut(half);
+        let (cells, next_cells) = if hypotheses.position() % 2 == 0 { (odd, even) } else { (even, odd) };
+        let parents = hypotheses.parents();
+        let input = spec.norm_order.enter(ctx, norm, x, normed);
+        let rows = SsruRows { cells, parents, next_cells, forget, candidate, hidden };
+        ssru.forward(ctx, input, d, quantized, rows);
+        ctx.kernels.add(hidden, x);
+        spec.norm_order.leave(ctx, norm, x, normed);
+    }
+
+    fn cross_attention(&self, block: &CrossAttention, layer: usize, m: usize, buffers: &mut Buffers) {
+        let Self { ctx, spec, sources, hypotheses, .. } = self;
+        let (d, inner, order) = (spec.d_model, spec.inner_width(), spec.norm_order);
+        let stride = buffers.attention_stride;
+        let Buffers { x, normed, wide, narrow, quantized, attention, memory, alignments, .. } = buffers;
+        let (x, query, context) = (&mut x[..m * d], &mut wide[..m * inner], &mut narrow[..m * inner]);
+        let input = order.enter(ctx, &block.norm, x, normed);
+        block.query.forward(ctx, input, quantized, Activation::Identity, Residual::None, query);
+
+        let keep = layer + 1 == self.decoder.layers.len() && !alignments.is_empty();
+        let longest = sources.capacity;
+        let alignments = keep.then(|| Alignments { rows: &mut alignments[..m * longest], longest });
+        let rows =
+            AttendRows { bias: None, scratch: attention, stride, out: context, width: inner, alignments };
+        let (query, memory) = (&*query, memory[layer].as_slice()); // [M, I], [N, 2 I]
+        attend_rows(ctx, rows, |row| {
+            let (first, count) = sources.span(hypotheses.sentence(row));
+            let index = RowIndex::Range { first, count };
+            let part = |offset| Rows { data: memory, stride: 2 * inner, offset, index };
+            let attention = Attention {
+                query: &query[row * inner..][..inner],
+                keys: part(0),
+                values: part(inner),
+                heads: spec.heads,
+                scale: spec.attention_scale,
+                bias: None,
+            };
+            Query { attention, position: 0 }
+        });
+        block.output.forward(ctx, context, quantized, Activation::Identity, Residual::Add, x);
+        order.leave(ctx, &block.norm, x, normed);
+    }
+}

@@ -1,0 +1,65 @@
+//! The encoder's forward pass.
+
+use super::session::{Buffers, Sources};
+use super::spec::ModelSpec;
+use super::weights::Encoder;
+use crate::kernels::{Activation, Attention, Residual, RowIndex, Rows};
+use crate::nn::{AttendRows, Context, FfnBuffers, Query, attend_rows};
+
+/// Runs the encoder over the packed sources; the memory [N, D] is in the first rows of `buffers.x`.
+pub(super) fn encode(
+    ctx: &Context<'_>,
+    spec: &ModelSpec,
+    encoder: &Encoder,
+    sources: &Sources,
+    buffers: &mut Buffers,
+) {
+    let (d, inner, order) = (spec.d_model, spec.inner_width(), spec.norm_order);
+    let n = sources.tokens.len();
+    let stride = buffers.attention_stride;
+    let Buffers { x, normed, wide, narrow, quantized, attention, positions, .. } = buffers;
+    let x = &mut x[..n * d]; // [N, D]
+    encoder.side.embedding.forward(ctx, &sources.tokens, x);
+    for (row, x) in x.chunks_exact_mut(d).enumerate() {
+        positions.add(ctx, &encoder.side, sources.position(row), x);
+    }
+    if let Some(norm) = &encoder.side.embedding_norm {
+        norm.forward_in_place(ctx, x, normed);
+    }
+    for layer in &encoder.layers {
+        let block = &layer.self_attention;
+        let qkv = &mut wide[..n * 3 * inner]; // [N, 3 I]
+        let context = &mut narrow[..n * inner]; // [N, I]
+        let input = order.enter(ctx, &block.norm, x, normed);
+        block.qkv.forward(ctx, input, quantized, Activation::Identity, Residual::None, qkv);
+        let rows = AttendRows {
+            bias: encoder.side.relative.as_ref(),
+            scratch: attention,
+            stride,
+            out: context,
+            width: inner,
+            alignments: None,
+        };
+        let qkv = &*qkv;
+        attend_rows(ctx, rows, |row| {
+            let (first, count) = sources.span(sources.sentence_of(row));
+            let index = RowIndex::Range { first, count };
+            let part = |offset| Rows { data: qkv, stride: 3 * inner, offset, index };
+            let attention = Attention {
+                query: &qkv[row * 3 * inner..][..inner],
+                keys: part(inner),
+                values: part(2 * inner),
+                heads: spec.heads,
+                scale: spec.attention_scale,
+                bias: None,
+            };
+            Query { attention, position: row - first }
+        });
+        block.output.forward(ctx, context, quantized, Activation::Identity, Residual::Add, x);
+        order.leave(ctx, &block.norm, x, normed);
+        layer.ffn.forward(ctx, order, d, FfnBuffers { up: wide, gated: narrow, normed }, quantized, x);
+    }
+    if let Some(norm) = &encoder.side.final_norm {
+        norm.forward_in_place(ctx, x, normed);
+    }
+}

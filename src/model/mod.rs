@@ -1,0 +1,159 @@
+//! A model: one file, immutable, shared; and the sessions that run it.
+
+mod decoder;
+mod encoder;
+mod plan;
+mod session;
+mod spec;
+mod storage;
+mod weights;
+
+pub use plan::{Alignment, SessionShape};
+pub use session::Session;
+pub use spec::{Autoregression, ModelSpec, NormKind, Positions, Presence, Tying};
+pub use weights::{SchemaEntry, schema};
+
+use alloc::format;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{File, SectionKind};
+use crate::kernels::Kernels;
+use crate::nn::Context;
+use crate::tensor::AlignedBytes;
+use crate::text::Vocabulary;
+use crate::threads::Pool;
+use plan::Plan;
+use storage::Storage;
+use weights::Weights;
+
+/// An encoder-decoder Transformer in one file.
+///
+/// A `Model` is immutable and may be shared by threads in an `Arc`; each [`Session`] owns what changes. Weights are
+/// used where they lie in the file.
+pub struct Model {
+    source_vocabulary: Option<Vocabulary<'static>>,
+    target_vocabulary: Option<Vocabulary<'static>>,
+    spec: ModelSpec,
+    weights: Weights,
+    kernels: &'static Kernels,
+    storage: Storage,
+}
+
+impl Model {
+    /// Reads a model file into memory and verifies its checksums.
+    ///
+    /// # Errors
+    /// The file cannot be read, is damaged, or holds a model that this version cannot run.
+    #[cfg(feature = "std")]
+    pub fn open(path: impl AsRef<std::path::Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let place = |e: crate::Error| e.at(path.display());
+        let storage = Storage::read(path)?;
+        File::parse(storage.bytes()).and_then(|file| file.verify()).map_err(place)?;
+        Self::from_storage(storage).map_err(place)
+    }
+
+    /// Maps a model file: pages are read when they are first used and shared by all processes that map the file. The
+    /// structure of the file is checked, its checksums are not (`siskin inspect --verify` checks them).
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), checksums aside.
+    ///
+    /// # Safety
+    /// The file must not be changed or truncated while the model lives: the operating system would show the change
+    /// through the mapping, or end the process at the first access behind the new end. To replace a model that may be
+    /// mapped, write a new file and rename it over the old one, as [`crate::format::write_atomically`] does: the
+    /// mapping keeps the old file.
+    #[cfg(feature = "std")]
+    #[allow(unsafe_code)]
+    pub unsafe fn map(path: impl AsRef<std::path::Path>) -> Result<Self> {
+        let path = path.as_ref();
+        // SAFETY: the caller's promise is the one that is asked for.
+        let storage = unsafe { Storage::map(path) }?;
+        Self::from_storage(storage).map_err(|e| e.at(path.display()))
+    }
+
+    /// A model in bytes that live as long as the program: in its read-only data or in flash, aligned to 64.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), checksums aside.
+    pub fn from_static(bytes: &'static [u8]) -> Result<Self> {
+        Self::from_storage(Storage::Static(bytes))
+    }
+
+    /// A model in memory.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), checksums aside.
+    pub fn from_bytes(bytes: AlignedBytes) -> Result<Self> {
+        Self::from_storage(Storage::Owned(bytes))
+    }
+
+    fn from_storage(storage: Storage) -> Result<Self> {
+        let file = File::parse(storage.bytes())?;
+        let spec = ModelSpec::read(&file.metadata(SectionKind::Spec))?;
+        let weights = Weights::bind(&file, &spec)?;
+        let source_vocabulary = storage.vocabulary(SectionKind::SourceVocabulary)?;
+        let target_vocabulary = storage.vocabulary(SectionKind::TargetVocabulary)?;
+        for (side, vocabulary, rows) in [
+            ("source", &source_vocabulary, spec.source_vocabulary),
+            (
+                "target",
+                target_vocabulary.as_ref().map_or(&source_vocabulary, |_| &target_vocabulary),
+                spec.target_vocabulary,
+            ),
+        ] {
+            if let Some(length) = vocabulary.as_ref().map(Vocabulary::len).filter(|&length| length > rows) {
+                let message =
+                    format!("the {side} vocabulary has {length} tokens, the embeddings have {rows} rows");
+                return Err(Error::new(ErrorKind::Schema, message));
+            }
+        }
+        let kernels = Kernels::detect()?;
+        Ok(Self { source_vocabulary, target_vocabulary, spec, weights, kernels, storage })
+    }
+
+    /// The same model on other kernels of this CPU: for tests and comparisons.
+    #[must_use]
+    pub fn with_kernels(self, kernels: &'static Kernels) -> Self {
+        Self { kernels, ..self }
+    }
+
+    /// What the model is made of.
+    pub fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    /// The source side's vocabulary, if the file has one.
+    pub fn source_vocabulary(&self) -> Option<&Vocabulary<'_>> {
+        self.source_vocabulary.as_ref()
+    }
+
+    /// The target side's vocabulary, if the file has one: its own, or the source side's.
+    pub fn target_vocabulary(&self) -> Option<&Vocabulary<'_>> {
+        self.target_vocabulary.as_ref().or(self.source_vocabulary.as_ref())
+    }
+
+    /// The kernels that it runs on.
+    pub fn kernels(&self) -> &'static Kernels {
+        self.kernels
+    }
+
+    /// The file's bytes.
+    pub fn bytes(&self) -> &[u8] {
+        self.storage.bytes()
+    }
+
+    /// Bytes that a session of `shape` allocates.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOption`](crate::ErrorKind::InvalidOption) for a shape of nothing,
+    /// [`ErrorKind::InputTooLong`](crate::ErrorKind::InputTooLong) for lengths beyond the model's positions.
+    pub fn plan(&self, shape: &SessionShape) -> Result<u64> {
+        Ok(Plan::new(&self.spec, shape)?.bytes())
+    }
+
+    fn context<'a>(&'a self, pool: &'a Pool) -> Context<'a> {
+        Context { bytes: self.bytes(), kernels: self.kernels, pool }
+    }
+}

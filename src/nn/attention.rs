@@ -1,0 +1,118 @@
+//! Multi-head attention.
+
+use super::{Context, Linear, Norm, RelativeBias};
+use crate::kernels::Attention;
+use crate::threads::MAX_THREADS;
+
+/// Self-attention: one projection gives queries, keys and values.
+#[derive(Clone, Debug)]
+pub struct SelfAttention {
+    /// Q, K and V stacked [3 I, D], I = heads * head width.
+    pub qkv: Linear,
+    /// [D, I].
+    pub output: Linear,
+    /// The sub-layer's normalization.
+    pub norm: Norm,
+}
+
+/// Attention of the decoder over the encoder's output.
+#[derive(Clone, Debug)]
+pub struct CrossAttention {
+    /// [I, D].
+    pub query: Linear,
+    /// K and V stacked [2 I, D]; applied to the memory once a sentence.
+    pub key_value: Linear,
+    /// [D, I].
+    pub output: Linear,
+    /// The sub-layer's normalization.
+    pub norm: Norm,
+}
+
+/// One query row and what it attends to.
+pub struct Query<'a> {
+    /// The query, its keys and values; the bias is added by [`attend_rows`].
+    pub attention: Attention<'a>,
+    /// Position of the query among the keys.
+    pub position: usize,
+}
+
+/// The rows of one attention call and their buffers.
+pub struct AttendRows<'a> {
+    /// A bias on the scores.
+    pub bias: Option<&'a RelativeBias>,
+    /// Room for the attention weights and the biases of one row a thread: `threads * 2 * stride` values.
+    pub scratch: &'a mut [f32],
+    /// At least H times the most keys of a row.
+    pub stride: usize,
+    /// The context rows [M, I].
+    pub out: &'a mut [f32],
+    /// I.
+    pub width: usize,
+    /// Rows that receive each row's attention weights, averaged over the heads.
+    pub alignments: Option<Alignments<'a>>,
+}
+
+/// Where averaged attention weights go.
+pub struct Alignments<'a> {
+    /// [M, longest]; of a row, as many values are written as it has keys.
+    pub rows: &'a mut [f32],
+    /// Room for a row.
+    pub longest: usize,
+}
+
+/// One thread's share of the rows.
+struct Part<'a> {
+    first: usize,
+    out: &'a mut [f32],
+    scratch: &'a mut [f32],
+    alignments: Option<&'a mut [f32]>,
+}
+
+/// Attention for every row of `rows.out`; `query_of` gives the query of a row.
+pub fn attend_rows<'q>(
+    ctx: &Context<'_>,
+    rows: AttendRows<'_>,
+    query_of: impl Fn(usize) -> Query<'q> + Sync,
+) {
+    let AttendRows { bias, scratch, stride, out, width, alignments } = rows;
+    let share = (out.len() / width).div_ceil(ctx.pool.threads()).max(1);
+    let longest = alignments.as_ref().map_or(0, |alignments| alignments.longest);
+    let mut aligned = alignments.map(|alignments| alignments.rows.chunks_mut(share * longest));
+
+    let mut parts = heapless::Vec::<Part<'_>, MAX_THREADS>::new();
+    for ((i, out), scratch) in out.chunks_mut(share * width).enumerate().zip(scratch.chunks_mut(2 * stride)) {
+        let alignments = aligned.as_mut().and_then(Iterator::next);
+        let pushed = parts.push(Part { first: i * share, out, scratch, alignments });
+        debug_assert!(pushed.is_ok(), "a pool has at most MAX_THREADS threads");
+    }
+    ctx.pool.each(&mut parts, |part| {
+        let (weights, biases) = part.scratch.split_at_mut(stride);
+        for (i, out) in part.out.chunks_exact_mut(width).enumerate() {
+            let Query { mut attention, position } = query_of(part.first + i);
+            let (heads, keys) = (attention.heads, attention.keys.len());
+            let weights = &mut weights[..heads * keys];
+            if let Some(bias) = bias {
+                let biases = &mut biases[..heads * keys];
+                bias.write(ctx, position, keys, biases);
+                attention.bias = Some(biases);
+            }
+            ctx.kernels.attend(&attention, weights, out);
+            if let Some(alignments) = &mut part.alignments {
+                average_heads(weights, heads, &mut alignments[i * longest..][..keys]);
+            }
+        }
+    });
+}
+
+/// `weights` [H, n] averaged over H, to `out` [n].
+fn average_heads(weights: &[f32], heads: usize, out: &mut [f32]) {
+    out.fill(0.0);
+    for weights in weights.chunks_exact(out.len().max(1)) {
+        for (out, weight) in out.iter_mut().zip(weights) {
+            *out += weight;
+        }
+    }
+    for out in out {
+        *out /= heads as f32;
+    }
+}

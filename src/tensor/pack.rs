@@ -1,0 +1,212 @@
+//! Row-major weights put into panels, and the symmetric int8 quantizer.
+
+use super::{Dtype, K_GROUP, Matrix, PANEL_ROWS, Panels};
+use crate::error::{Error, ErrorKind, Result};
+use alloc::format;
+use alloc::vec;
+use alloc::vec::Vec;
+use half::f16;
+
+/// The most columns of an int8 matrix: up to here the product of a row with activations in [-127, 127] fits an i32,
+/// `131072 * 127 * 127 < 2^31`.
+pub const MAX_I8_COLUMNS: usize = 1 << 17;
+
+/// A weight matrix in panels that owns its elements.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PackedMatrix {
+    rows: usize,
+    columns: usize,
+    data: Data,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Data {
+    F32(Vec<f32>),
+    F16(Vec<f16>),
+    I8 { values: Vec<i8>, scales: Vec<f32>, sums: Vec<i32> },
+}
+
+impl PackedMatrix {
+    /// The row-major `weights` [rows, columns] in panels of `dtype`.
+    ///
+    /// f16 rounds to nearest, ties to even. int8 is symmetric with one scale a row:
+    /// `scale = max |weight| / 127`, `value = round(weight / scale)` with ties to even; a row of zeros has scale 0.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NonFinite`] if a weight is not finite, or too large for f16; [`ErrorKind::InvalidOption`] if
+    /// int8 is asked for more than [`MAX_I8_COLUMNS`].
+    ///
+    /// # Panics
+    /// If `weights.len() != rows * columns`.
+    pub fn pack(dtype: Dtype, rows: usize, columns: usize, weights: &[f32]) -> Result<Self> {
+        assert_eq!(Some(weights.len()), rows.checked_mul(columns), "{rows} x {columns} weights");
+        let largest = if dtype == Dtype::F16 { f16::MAX.to_f32() } else { f32::MAX };
+        if let Some(at) = weights.iter().position(|weight| weight.is_nan() || weight.abs() > largest) {
+            let (row, column, weight) = (at / columns, at % columns, weights[at]);
+            return Err(Error::new(
+                ErrorKind::NonFinite,
+                format!("row {row}, column {column}: the weight {weight} cannot be stored as {dtype:?}"),
+            ));
+        }
+        let data = match dtype {
+            Dtype::F32 => Data::F32(interleave(rows, columns, 1, weights)),
+            Dtype::F16 => {
+                let halves: Vec<f16> = weights.iter().map(|&weight| f16::from_f32(weight)).collect();
+                Data::F16(interleave(rows, columns, 1, &halves))
+            }
+            Dtype::I8 if columns > MAX_I8_COLUMNS => {
+                return Err(Error::new(
+                    ErrorKind::InvalidOption,
+                    format!(
+                        "{columns} columns: int8 allows at most {MAX_I8_COLUMNS}; store the matrix as f16"
+                    ),
+                ));
+            }
+            Dtype::I8 => quantize(rows, columns, weights),
+        };
+        Ok(Self { rows, columns, data })
+    }
+
+    /// The matrix, borrowed.
+    pub fn view(&self) -> Matrix<'_> {
+        let panels = match &self.data {
+            Data::F32(values) => Panels::F32(values),
+            Data::F16(values) => Panels::F16(values),
+            Data::I8 { values, scales, sums } => Panels::I8 { values, scales, sums },
+        };
+        Matrix::new(self.rows, self.columns, panels).expect("pack gives every slice its size")
+    }
+}
+
+/// `[P][K / group][8][group]` of row-major `values` [rows, columns], filled up with zeros.
+fn interleave<T: Copy + Default>(rows: usize, columns: usize, group: usize, values: &[T]) -> Vec<T> {
+    let padded_columns = columns.next_multiple_of(group);
+    let mut panels = vec![T::default(); rows.next_multiple_of(PANEL_ROWS) * padded_columns];
+    for (row, values) in values.chunks_exact(columns.max(1)).enumerate() {
+        let start = row / PANEL_ROWS * PANEL_ROWS * padded_columns + row % PANEL_ROWS * group;
+        for (k, values) in values.chunks(group).enumerate() {
+            let at = start + k * PANEL_ROWS * group;
+            panels[at..at + values.len()].copy_from_slice(values);
+        }
+    }
+    panels
+}
+
+fn quantize(rows: usize, columns: usize, weights: &[f32]) -> Data {
+    let padded_rows = rows.next_multiple_of(PANEL_ROWS);
+    let (mut scales, mut sums) = (vec![0.0; padded_rows], vec![0; padded_rows]);
+    let mut values = vec![0; weights.len()];
+    let row_length = columns.max(1);
+    for (row, (weights, values)) in
+        weights.chunks_exact(row_length).zip(values.chunks_exact_mut(row_length)).enumerate()
+    {
+        scales[row] = quantize_row(weights, values);
+        sums[row] = values.iter().map(|&value| i32::from(value)).sum();
+    }
+    Data::I8 { values: interleave(rows, columns, K_GROUP, &values), scales, sums }
+}
+
+/// Writes the quantized row to `values`; gives its scale.
+fn quantize_row(weights: &[f32], values: &mut [i8]) -> f32 {
+    let scale = weights.iter().fold(0.0f32, |largest, weight| largest.max(weight.abs())) / 127.0;
+    if scale > 0.0 {
+        for (value, weight) in values.iter_mut().zip(weights) {
+            // A subnormal scale is coarse enough for the quotient to leave the range.
+            *value = round_ties_even((weight / scale).clamp(-127.0, 127.0)) as i8;
+        }
+    }
+    scale
+}
+
+/// `x` rounded to the nearest integer, ties to even, for |x| < 2^22: adding 1.5 * 2^23 leaves no bit for a fraction.
+fn round_ties_even(x: f32) -> f32 {
+    const SHIFT: f32 = 12_582_912.0;
+    (x + SHIFT) - SHIFT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unpacked(matrix: Matrix<'_>) -> Vec<f32> {
+        let mut rows = vec![0.0; matrix.rows() * matrix.columns()];
+        for (row, out) in rows.chunks_exact_mut(matrix.columns()).enumerate() {
+            matrix.gather_row(row, 1.0, out);
+        }
+        rows
+    }
+
+    #[test]
+    fn every_row_comes_back_at_odd_sizes() -> Result<()> {
+        for (rows, columns) in [(1, 1), (7, 5), (8, 4), (9, 13), (17, 32)] {
+            let weights: Vec<f32> = (0..rows * columns).map(|i| ((i * 37) % 101) as f32 - 50.0).collect();
+            for dtype in [Dtype::F32, Dtype::F16] {
+                let packed = PackedMatrix::pack(dtype, rows, columns, &weights)?;
+                assert_eq!(unpacked(packed.view()), weights, "{dtype:?} {rows} x {columns}");
+            }
+            let packed = PackedMatrix::pack(Dtype::I8, rows, columns, &weights)?;
+            let rounded = unpacked(packed.view());
+            for (row, (weights, rounded)) in weights.chunks(columns).zip(rounded.chunks(columns)).enumerate()
+            {
+                let half_step = weights.iter().fold(0.0f32, |a, w| a.max(w.abs())) / 127.0 * 0.5;
+                for (w, r) in weights.iter().zip(rounded) {
+                    assert!((w - r).abs() <= half_step * 1.0001, "row {row}: {w} became {r}");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn int8_lies_as_the_format_says() -> Result<()> {
+        // 9 rows of 5 columns: two panels, two groups of four columns.
+        let mut weights = [0.0f32; 9 * 5];
+        weights[8 * 5 + 4] = -254.0; // row 8, column 4
+        weights[8 * 5 + 1] = 3.0; // scale 2: 1.5 rounds to even, 2
+        weights[8 * 5 + 2] = 1.0; // 0.5 rounds to 0
+        let packed = PackedMatrix::pack(Dtype::I8, 9, 5, &weights)?;
+        let Panels::I8 { values, scales, sums } = packed.view().data() else { panic!("int8 was asked for") };
+        let expected: Vec<i8> = (0..2 * 2 * 8 * 4)
+            .map(|i| match i {
+                65 => 2,    // [panel 1][group 0][row 0][column 1]
+                96 => -127, // [panel 1][group 1][row 0][column 0]
+                _ => 0,
+            })
+            .collect();
+        assert_eq!(values, expected);
+        assert_eq!((scales[8], sums[8]), (2.0, -125));
+        assert!(scales.iter().enumerate().all(|(row, &scale)| row == 8 || scale == 0.0));
+        Ok(())
+    }
+
+    #[test]
+    fn quantizing_what_was_quantized_changes_nothing() -> Result<()> {
+        let weights: Vec<f32> = (0..8 * 16).map(|i| ((i * 29) % 97) as f32 * 0.01 - 0.5).collect();
+        let once = PackedMatrix::pack(Dtype::I8, 8, 16, &weights)?;
+        let twice = PackedMatrix::pack(Dtype::I8, 8, 16, &unpacked(once.view()))?;
+        let values = |packed: &PackedMatrix| match &packed.data {
+            Data::I8 { values, .. } => values.clone(),
+            _ => Vec::new(),
+        };
+        assert_eq!(values(&once), values(&twice));
+        Ok(())
+    }
+
+    #[test]
+    fn refuses_weights_that_are_not_numbers() {
+        for (dtype, weight) in [(Dtype::I8, f32::NAN), (Dtype::F32, f32::INFINITY), (Dtype::F16, 65_536.0)] {
+            let error = PackedMatrix::pack(dtype, 2, 2, &[0.0, 0.0, 0.0, weight]).expect_err("a bad weight");
+            assert_eq!(error.kind(), ErrorKind::NonFinite);
+            assert!(alloc::string::ToString::to_string(&error).contains("row 1, column 1"), "{error}");
+        }
+    }
+
+    #[test]
+    fn subnormal_rows_stay_in_range() -> Result<()> {
+        let tiny = f32::from_bits(190);
+        let packed = PackedMatrix::pack(Dtype::I8, 1, 2, &[tiny, -tiny])?;
+        let Panels::I8 { values, .. } = packed.view().data() else { panic!("int8 was asked for") };
+        assert_eq!((values[0], values[1]), (127, -127));
+        Ok(())
+    }
+}
