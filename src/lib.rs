@@ -10,6 +10,7 @@ pub mod format;
 pub mod kernels;
 pub mod model;
 pub mod nn;
+pub mod pipeline;
 pub mod tensor;
 pub mod text;
 pub mod threads;

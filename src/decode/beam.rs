@@ -11,7 +11,7 @@ const BLOCK: usize = 64;
 /// Adds the `count` continuations with the highest log-probability to `candidates`, best first. Of equal ones the
 /// lower row comes first, then the lower token. There are fewer where there are not as many.
 ///
-/// Log-probabilities rise with the logits, rounding included, so a block whose largest logit cannot enter is skipped.
+/// Log-probabilities rise with the logits, rounding included, so a block whose largest logit does not enter is skipped.
 pub(super) fn best_continuations(
     frontier: &Frontier,
     count: usize,
@@ -21,19 +21,20 @@ pub(super) fn best_continuations(
     for (row, hypothesis, logits) in frontier.iter() {
         let Some(normalizer) = frontier.normalizer(logits)? else { continue };
         let continued = |logit: f32| hypothesis.log_prob + log_prob(logit, normalizer);
+        let mut bar = bar_of(&candidates[start..], count);
         for (block, logits) in logits.chunks(BLOCK).enumerate() {
-            let largest = logits.iter().fold(f32::NEG_INFINITY, |max, &x| if x > max { x } else { max });
-            if continued(largest) <= bar(&candidates[start..], count) {
+            if continued(largest(logits)) <= bar {
                 continue;
             }
             for (column, &logit) in logits.iter().enumerate() {
                 let log_prob_with = continued(logit);
-                if log_prob_with > bar(&candidates[start..], count) {
+                if log_prob_with > bar {
                     let token = (block * BLOCK + column) as u32;
                     let token_log_prob = log_prob(logit, normalizer);
                     let candidate =
                         Candidate { row, token, token_log_prob, log_prob: log_prob_with, sample: 0 };
                     enter(candidate, start, count, candidates);
+                    bar = bar_of(&candidates[start..], count);
                 }
             }
         }
@@ -41,8 +42,20 @@ pub(super) fn best_continuations(
     Ok(())
 }
 
+/// The largest of finite or negatively infinite numbers, by lanes that make vectors.
+fn largest(logits: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; 8];
+    let (chunks, rest) = logits.as_chunks::<8>();
+    for chunk in chunks {
+        for (lane, &logit) in lanes.iter_mut().zip(chunk) {
+            *lane = if logit > *lane { logit } else { *lane };
+        }
+    }
+    lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |max, &logit| if logit > max { logit } else { max })
+}
+
 /// What a log-probability must be above to be among the `count` best.
-fn bar(best: &[Candidate], count: usize) -> f32 {
+fn bar_of(best: &[Candidate], count: usize) -> f32 {
     if best.len() < count { f32::NEG_INFINITY } else { best[count - 1].log_prob }
 }
 

@@ -34,7 +34,9 @@ pub(super) struct State {
     pub sequence: Vec<u32>,
     /// Log-probabilities of the forced tokens, [batch, prefix - 1].
     pub prefix_log_probs: Vec<f32>,
-    /// Attention that each source position got from each live hypothesis, [rows, source], and in the next step.
+    /// Source positions whose coverage is kept: none without a coverage penalty.
+    pub covered: usize,
+    /// Attention that each source position got from each live hypothesis, [rows, covered], and in the next step.
     pub coverage: Vec<f32>,
     pub next_coverage: Vec<f32>,
 }
@@ -88,6 +90,7 @@ impl State {
             prefix_log_probs: memory.buffer(&[batch, forced])?,
             coverage: memory.buffer(&[batch, width, covered])?,
             next_coverage: memory.buffer(&[batch, width, covered])?,
+            covered,
             options,
             setup,
         })

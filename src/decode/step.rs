@@ -122,12 +122,8 @@ impl State {
                 continue;
             }
             if let Some(&token) = request.prefix.get(self.sentences[index].fed) {
-                let uncovered = self.next_rows.len() * self.setup.source;
-                self.next_coverage
-                    .iter_mut()
-                    .skip(uncovered)
-                    .take(self.setup.source)
-                    .for_each(|sum| *sum = 0.0);
+                // Coverage counts from the first free token.
+                self.next_coverage[first * self.covered..][..self.covered].fill(0.0);
                 self.next_rows.push(self.rows[rows.start]);
                 self.tokens.push(token);
                 self.parents.push(rows.start as u32);
@@ -175,11 +171,9 @@ impl State {
         let Candidate { row, token, token_log_prob, log_prob, sample } = candidate;
         let attention = self.attention(scorer, index, row)?;
         let branch = self.history.push(self.rows[row].branch, token, token_log_prob, attention);
-        if self.options.coverage_penalty > 0.0 {
-            let (from, to) = (row * self.setup.source, self.next_rows.len() * self.setup.source);
-            let covered = self.coverage[from..].iter().zip(attention).map(|(sum, weight)| sum + weight);
-            self.next_coverage[to..].iter_mut().zip(covered).for_each(|(to, sum)| *to = sum);
-        }
+        let (from, to) = (row * self.covered, self.next_rows.len() * self.covered);
+        let sums = self.coverage[from..].iter().zip(attention).map(|(sum, weight)| sum + weight);
+        self.next_coverage[to..].iter_mut().zip(sums).for_each(|(to, sum)| *to = sum);
         self.next_rows.push(Row { branch, log_prob, sample });
         self.tokens.push(token);
         self.parents.push(row as u32);
@@ -196,8 +190,8 @@ impl State {
         } else {
             (self.history.push(parent, token, token_log_prob, attention), Ending::MaxLength)
         };
-        let before = self.coverage.get(row * self.setup.source..).unwrap_or_default();
-        let coverage = before.iter().zip(attention).map(|(sum, weight)| sum + weight);
+        let coverage =
+            self.coverage[row * self.covered..].iter().zip(attention).map(|(sum, weight)| sum + weight);
         let score = self.scoring.score(log_prob, parent.length + 1, coverage);
         self.ranking.add(index, Finished { branch, ending, end_log_prob: token_log_prob, log_prob, score });
         self.sentences[index].finished += 1;

@@ -25,8 +25,18 @@ impl<'a> ColumnsMut<'a> {
     /// # Panics
     /// If `columns` is 0 or does not divide `data.len()`.
     pub fn new(data: &'a mut [f32], columns: usize) -> Self {
-        assert!(columns > 0 && data.len().is_multiple_of(columns), "{} elements, {columns} columns", data.len());
-        Self { rows: data.len() / columns, first: data.as_mut_ptr(), columns, stride: columns, data: PhantomData }
+        assert!(
+            columns > 0 && data.len().is_multiple_of(columns),
+            "{} elements, {columns} columns",
+            data.len()
+        );
+        Self {
+            rows: data.len() / columns,
+            first: data.as_mut_ptr(),
+            columns,
+            stride: columns,
+            data: PhantomData,
+        }
     }
 
     /// Number of rows.

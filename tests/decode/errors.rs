@@ -156,4 +156,8 @@ fn what_the_search_is_made_for_is_checked() {
     let huge = Setup { source: usize::MAX / 2, ..setup(4) };
     let (kind, _) = fail(DecodeOptions { alignments: Alignments::Soft, ..good() }, huge);
     assert_eq!(kind, ErrorKind::MemoryLimit);
+    // Where attention is not used the length of the source does not count.
+    let mut search = Search::new(kernels(), beam(4), huge).unwrap();
+    let requests = [Request::new(&[START, 2]); 3];
+    search.run(&mut HashScorer::new(4, &[(1, 3); 3]), &requests, &mut Unobserved).unwrap();
 }

@@ -1,0 +1,13 @@
+//! What users hold: text in, text out.
+
+mod generation;
+mod request;
+mod scorer;
+mod segment;
+mod translation;
+mod translator;
+
+pub use generation::Generation;
+pub use request::{Limits, LongInput, TranslateOptions, Unit};
+pub use translation::{Segment, TextHypothesis, Translation};
+pub use translator::Translator;

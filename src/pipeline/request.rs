@@ -1,0 +1,68 @@
+//! What a translation is asked for.
+
+use alloc::vec::Vec;
+
+use super::Generation;
+use crate::decode::DecodeOptions;
+
+/// How to translate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TranslateOptions {
+    /// How to search.
+    pub decode: DecodeOptions,
+    /// What the model reads at once.
+    pub unit: Unit,
+    /// What happens to a source that is longer than the model's positions.
+    pub long_input: LongInput,
+    /// Tokens that every output begins with, behind the start token; they are part of the text.
+    pub target_prefix: Vec<u32>,
+    /// Sources that are computed together, at most. It changes speed and memory, never a result.
+    pub batch: usize,
+    /// Threads that share one computation. They change speed, never a result.
+    pub threads: usize,
+    /// What a request may use.
+    pub limits: Limits,
+}
+
+impl TranslateOptions {
+    /// The options that a model asks for: one thread, batches of 16, no limit.
+    pub fn of(generation: &Generation) -> Self {
+        Self {
+            decode: generation.decode.clone(),
+            unit: generation.unit,
+            long_input: LongInput::Refuse,
+            target_prefix: Vec::new(),
+            batch: 16,
+            threads: 1,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// What a model reads at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unit {
+    /// The text as it is.
+    #[default]
+    Line,
+    /// One sentence of it at a time.
+    Sentence,
+}
+
+/// What happens to a source that is longer than the model's positions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LongInput {
+    /// [`ErrorKind::InputTooLong`](crate::ErrorKind::InputTooLong).
+    Refuse,
+    /// It is cut where there is white space near its middle, until every part fits.
+    Split,
+}
+
+/// What a request may use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of working memory, the model's own bytes not counted. A batch is made smaller to fit; what does not fit
+    /// one by one is refused with [`ErrorKind::MemoryLimit`](crate::ErrorKind::MemoryLimit) before anything is
+    /// allocated.
+    pub max_memory: Option<u64>,
+}

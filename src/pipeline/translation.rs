@@ -1,0 +1,81 @@
+//! What a translation gives.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use crate::decode::Ending;
+
+/// The translation of one text: its segments in order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Translation {
+    /// What was computed one by one; white space between them is in none. A blank text has none.
+    pub segments: Vec<Segment>,
+    /// What stood between the segments, before the first and behind the last: one more than there are segments.
+    pub(super) gaps: Vec<String>,
+}
+
+/// A part of a text that the model read at once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Segment {
+    /// Its bytes in the text.
+    pub source: Range<usize>,
+    /// Its tokens as the model read them.
+    pub source_tokens: Vec<u32>,
+    /// Best first.
+    pub hypotheses: Vec<TextHypothesis>,
+}
+
+/// One output for a segment; the fields of [`Hypothesis`](crate::decode::Hypothesis) with its text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TextHypothesis {
+    /// The text, a forced prefix included.
+    pub text: String,
+    /// The tokens, neither prefix nor end token among them.
+    pub tokens: Vec<u32>,
+    /// Why there are no more tokens.
+    pub ending: Ending,
+    /// What hypotheses are ranked by.
+    pub score: Option<f32>,
+    /// Sum of the log-probabilities of the tokens and the end token.
+    pub log_prob: Option<f32>,
+    /// Log-probability of each token.
+    pub token_log_probs: Vec<f32>,
+    /// For each token, the source token with the highest cross-attention weight.
+    pub alignment: Vec<u32>,
+}
+
+impl Translation {
+    /// The best text: the best hypotheses of all segments, with the white space of the source between them.
+    pub fn text(&self) -> String {
+        self.ranked(0)
+    }
+
+    /// Number of alternatives: the most hypotheses that a segment has.
+    pub fn alternatives(&self) -> usize {
+        self.segments.iter().map(|segment| segment.hypotheses.len()).max().unwrap_or(0)
+    }
+
+    /// The text of rank `rank`, from 0: hypothesis `rank` of each segment, or its last where it has fewer.
+    pub fn ranked(&self, rank: usize) -> String {
+        let mut text = String::new();
+        for (i, gap) in self.gaps.iter().enumerate() {
+            text.push_str(gap);
+            if let Some(hypothesis) = self.segments.get(i).and_then(|segment| segment.ranked(rank)) {
+                text.push_str(&hypothesis.text);
+            }
+        }
+        text
+    }
+
+    /// The sum of the scores of rank `rank`, `None` where scores were skipped.
+    pub fn score(&self, rank: usize) -> Option<f32> {
+        self.segments.iter().map(|segment| segment.ranked(rank)?.score).sum()
+    }
+}
+
+impl Segment {
+    fn ranked(&self, rank: usize) -> Option<&TextHypothesis> {
+        self.hypotheses.get(rank).or(self.hypotheses.last())
+    }
+}
