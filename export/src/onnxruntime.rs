@@ -67,11 +67,10 @@ pub fn environment() -> Result<&'static Environment> {
 /// # Errors
 /// When ONNX Runtime refuses the graph.
 pub fn session(environment: &Environment, graph: &Graph, threads: usize) -> Result<Session> {
-    let builder = Session::builder(environment).map_err(|e| failed("making a session", &e))?;
-    let mut builder = builder
-        .with_intra_threads(threads)
-        .and_then(|b| b.with_deterministic_compute(true))
-        .map_err(|e| failed("making a session", &e))?;
+    let making = |e: &dyn Display| failed("making a session", e);
+    let builder = Session::builder(environment).map_err(|e| making(&e))?;
+    let builder = builder.with_intra_threads(threads).map_err(|e| making(&e))?;
+    let mut builder = builder.with_deterministic_compute(true).map_err(|e| making(&e))?;
     builder.commit_from_memory(&graph.to_onnx()).map_err(|e| failed("loading the graph", &e))
 }
 

@@ -166,6 +166,6 @@ fn a_parameter_without_influence_is_an_error() {
     let mut graph = Graph::default();
     let used = graph.parameter("used", &[1]);
     graph.parameter("unused", &[1]);
-    let loss = graph.scale(used, 2.0);
+    let loss = graph.reshape(used, &[]);
     graph.differentiate(loss);
 }

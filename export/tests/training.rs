@@ -1,17 +1,19 @@
 //! Training through ONNX Runtime: whole models against finite differences, runs against their repetition.
 
+use siskin::kernels::Activation;
+use siskin::model::{ModelSpec, Positions, Presence, Tying};
+use siskin::nn::NormOrder;
 use siskin_export::onnx::transformer::{Dropout, Regularization, emit};
 use siskin_export::onnxruntime;
-use siskin_export::spec::{Activation, ModelSpec, NormOrder, Positions, Presence, Tying};
 use siskin_export::train::adamw::AdamW;
 use siskin_export::train::batch::Batch;
-use siskin_export::train::data::{Example, Pair};
+use siskin_export::train::data::{Cleaning, Example, Pair};
 use siskin_export::train::engine::{Engine, Tensors};
 use siskin_export::train::initialization::initialize;
 use siskin_export::train::random::Random;
 use siskin_export::train::trainer::{BEST, LAST, PREVIOUS};
-use siskin_export::train::vocabulary::{Units, Vocabulary};
-use siskin_export::train::{Checkpoint, Config, OrtEngine, Trainer, trainer};
+use siskin_export::train::vocabulary::Vocabularies;
+use siskin_export::train::{Config, OrtEngine, Snapshot, Trainer};
 use std::path::{Path, PathBuf};
 
 fn library_is_missing() -> bool {
@@ -56,13 +58,12 @@ fn pairs() -> Vec<Pair> {
 
 fn new_trainer(config: &Config, folder: &Path) -> Trainer<OrtEngine> {
     let pairs = pairs();
-    let source = Vocabulary::build(Units::Characters, pairs.iter().map(|p| p.source.as_str()));
-    let target = Vocabulary::build(Units::Words, pairs.iter().map(|p| p.targets[0].as_str()));
-    let spec = config.spec(source.tokens.len(), target.tokens.len());
+    let vocabularies = Vocabularies::learn(&pairs, config.data.source, config.data.target).unwrap();
+    let spec = config.spec(vocabularies.source().unwrap().len(), vocabularies.target().unwrap().len());
     let weights = initialize(&emit(&spec, config.regularization()).unwrap().graph, config.seed);
     let engine = OrtEngine::new(&spec, config.regularization(), config.optimizer, 1, &weights).unwrap();
-    let examples = trainer::encode(&pairs, (&source, &target), 16, &mut Default::default());
-    Trainer::new(config.clone(), engine, (source, target), examples, pairs, folder).unwrap()
+    let train = (pairs.as_slice(), &mut Cleaning::default());
+    Trainer::new(config.clone(), engine, vocabularies, train, pairs.clone(), folder).unwrap()
 }
 
 #[test]
@@ -76,10 +77,10 @@ fn a_run_that_is_resumed_gives_the_bytes_of_one_that_was_not() {
     let mut first = new_trainer(&config(), &parts);
     first.run_until(6).unwrap();
     drop(first);
-    let checkpoint = Checkpoint::read(&parts.join(LAST)).unwrap();
-    assert_eq!(checkpoint.progress.step, 6);
+    let snapshot = Snapshot::read(&parts.join(LAST)).unwrap();
+    assert_eq!(snapshot.progress.step, 6);
     let mut second = new_trainer(&config(), &parts);
-    second.resume(checkpoint).unwrap();
+    second.resume(snapshot).unwrap();
     second.run().unwrap();
 
     for file in [LAST, PREVIOUS, BEST] {
@@ -116,10 +117,10 @@ fn a_loss_that_is_no_number_stops_the_run() {
     let folder = folder("diverged");
     let mut trainer = new_trainer(&config(), &folder);
     trainer.run_until(6).unwrap();
-    let mut checkpoint = Checkpoint::read(&folder.join(LAST)).unwrap();
-    let bias = checkpoint.engine.weights.get_mut("output.bias").unwrap();
-    bias.data[0] = f32::NAN;
-    trainer.resume(checkpoint).unwrap();
+    let mut snapshot = Snapshot::read(&folder.join(LAST)).unwrap();
+    let bias = snapshot.engine.weights.get_mut("output.bias").unwrap();
+    bias.values[0] = f32::NAN;
+    trainer.resume(snapshot).unwrap();
     let error = trainer.run().unwrap_err();
     assert_eq!(error.kind(), siskin::ErrorKind::NonFinite);
     assert!(error.to_string().contains("at step 7"), "{error}");
@@ -175,13 +176,13 @@ fn gradients_of_whole_models_are_those_of_finite_differences() {
         for (parameter, direction) in directions(&weights) {
             let mut at = |step: f32| {
                 let mut moved = weights.clone();
-                let data = &mut moved.get_mut(&parameter).unwrap().data;
+                let data = &mut moved.get_mut(&parameter).unwrap().values;
                 data.iter_mut().zip(&direction).for_each(|(w, d)| *w += step * d);
                 loss(&moved)
             };
             let h = 0.01;
             let numeric = (8.0 * (at(h) - at(-h)) - at(2.0 * h) + at(-2.0 * h)) / (12.0 * f64::from(h));
-            let gradient = &gradients[&parameter].data;
+            let gradient = &gradients[&parameter].values;
             let analytic: f64 = gradient.iter().zip(&direction).map(|(g, d)| f64::from(2.0 * g * d)).sum();
             let error = (numeric - analytic).abs() / (1.0 + numeric.abs());
             assert!(error < 1e-3, "{name}, {parameter}: {numeric} by differences, {analytic} by rule");
@@ -197,5 +198,5 @@ fn directions(weights: &Tensors) -> Vec<(String, Vec<f32>)> {
         let norm = values.iter().map(|x| x * x).sum::<f32>().sqrt();
         values.into_iter().map(|x| x / norm).collect()
     };
-    weights.iter().map(|(name, tensor)| (name.clone(), direction(tensor.data.len()))).collect()
+    weights.iter().map(|(name, tensor)| (name.clone(), direction(tensor.values.len()))).collect()
 }

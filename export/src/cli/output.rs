@@ -49,26 +49,26 @@ impl OutputArguments {
     /// # Errors
     /// Those of [`write_model`] and of [`write_atomically`].
     pub fn write(&self, mut checkpoint: Checkpoint) -> Result<()> {
-    let card = [
-        ("name", &self.name),
-        ("languages", &self.languages),
-        ("task", &self.task),
-        ("licence", &self.licence),
-        ("data", &self.data),
-    ];
-    for (key, value) in card {
-        if let Some(value) = value {
-            checkpoint.card.optional(key, value.as_str());
+        let card = [
+            ("name", &self.name),
+            ("languages", &self.languages),
+            ("task", &self.task),
+            ("licence", &self.licence),
+            ("data", &self.data),
+        ];
+        for (key, value) in card {
+            if let Some(value) = value {
+                checkpoint.card.optional(key, value.as_str());
+            }
         }
+        let precision = match self.precision {
+            Type::F32 => Precision::F32,
+            Type::F16 => Precision::F16,
+            Type::Int8 => Precision::I8,
+        };
+        let bytes = write_model(&checkpoint, precision)?;
+        write_atomically(&self.out, &bytes)?;
+        println!("{}: {} tensors, {} bytes", self.out.display(), checkpoint.tensors.len(), bytes.len());
+        Ok(())
     }
-    let precision = match self.precision {
-        Type::F32 => Precision::F32,
-        Type::F16 => Precision::F16,
-        Type::Int8 => Precision::I8,
-    };
-    let bytes = write_model(&checkpoint, precision)?;
-    write_atomically(&self.out, &bytes)?;
-    println!("{}: {} tensors, {} bytes", self.out.display(), checkpoint.tensors.len(), bytes.len());
-    Ok(())
-}
 }

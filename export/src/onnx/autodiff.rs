@@ -12,8 +12,9 @@ impl Graph {
     /// those gradients in the order of [`Graph::parameters`].
     ///
     /// # Panics
-    /// When a parameter has no influence on `loss`, or when an operator between them has no rule.
+    /// When `loss` is not a scalar, when a parameter has no influence on it, or when an operator between them has no rule.
     pub fn differentiate(&mut self, loss: Value) -> Vec<Value> {
+        assert!(self.shape(loss).is_empty(), "a loss is a scalar");
         let forward = self.nodes.clone();
         let active = self.active(&forward);
         let one = self.scalar(1.0);

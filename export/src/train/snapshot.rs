@@ -130,7 +130,8 @@ impl Snapshot {
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let damaged = |e: &dyn std::fmt::Display| schema(format!("not a checkpoint of siskin-export train: {e}"));
+        let damaged =
+            |e: &dyn std::fmt::Display| schema(format!("not a checkpoint of siskin-export train: {e}"));
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(&e))?;
         let header = metadata.metadata().as_ref().and_then(|m| m.get(HEADER));
         let header = header.ok_or_else(|| damaged(&format!("its metadata has no {HEADER}")))?;
@@ -142,7 +143,8 @@ impl Snapshot {
         for (name, view) in file.iter().filter(|(_, view)| view.dtype() == Dtype::F32) {
             let values = view.data().chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]]));
             let tensor = Tensor { dims: view.shape().to_vec(), values: values.collect() };
-            let group = groups.iter_mut().find_map(|(prefix, group)| Some((name.strip_prefix(*prefix)?, group)));
+            let group =
+                groups.iter_mut().find_map(|(prefix, group)| Some((name.strip_prefix(*prefix)?, group)));
             if let Some((name, group)) = group {
                 group.insert(name.to_owned(), tensor);
             }

@@ -101,11 +101,11 @@ impl<E: Engine> Trainer<E> {
             let batches = self.epoch_plan();
             while self.progress.batch < batches.len() && self.progress.step < stop {
                 self.step(&batches, &mut window)?;
-                if self.progress.step % self.config.training.log_every == 0 {
+                if self.progress.step.is_multiple_of(self.config.training.log_every) {
                     self.log_window(&mut window)?;
                 }
                 let last = self.progress.step == self.config.training.steps;
-                if last || self.progress.step % self.config.training.evaluate_every == 0 {
+                if last || self.progress.step.is_multiple_of(self.config.training.evaluate_every) {
                     self.evaluate()?;
                     window = Window::new();
                 }
@@ -214,8 +214,8 @@ impl<E: Engine> Trainer<E> {
         if let Some(average) = &self.average {
             self.engine.set_weights(average)?;
         }
-        let measured =
-            self.validation.run(&mut self.engine, &self.target, self.config.training.decode_rows)?;
+        let (target, rows) = (self.vocabularies.target()?, self.config.training.decode_rows);
+        let measured = self.validation.run(&mut self.engine, &target, rows)?;
         if let Some(trained) = trained {
             self.engine.set_weights(&trained)?;
         }

@@ -129,8 +129,7 @@ mod tests {
 
     #[test]
     fn text_comes_back_from_its_ids() -> Result<()> {
-        let vocabularies =
-            Vocabularies::learn(&[pair("cab", "K AE1 B")], Units::Characters, Units::Words)?;
+        let vocabularies = Vocabularies::learn(&[pair("cab", "K AE1 B")], Units::Characters, Units::Words)?;
         let examples = vocabularies.encode(&[pair("bax", "B K")])?;
         assert_eq!(examples, [[Example { source: vec![4, 3, 1, END], target: vec![4, 5, END] }]]);
         assert_eq!(vocabularies.target()?.decode(&examples[0][0].target)?, "B K");
