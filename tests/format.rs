@@ -117,6 +117,23 @@ fn an_empty_file_is_a_header() -> Result<()> {
 }
 
 #[test]
+fn the_example_of_the_documentation_is_written_so() {
+    let page = include_str!("../docs/format.md");
+    let (_, dump) = page.split_once("```hexdump\n").expect("an example");
+    let lines = dump.lines().take_while(|line| *line != "```");
+    let columns = lines.map(|line| line[8..].split_once('|').expect("text beside the bytes").0);
+    let documented: Vec<u8> = columns
+        .flat_map(|line| line.split_whitespace())
+        .map(|byte| u8::from_str_radix(byte, 16).expect("a byte"))
+        .collect();
+    let mut spec = MetadataBuilder::new();
+    spec.critical("heads", 8u32);
+    let mut writer = Writer::new();
+    writer.critical(SectionKind::Spec, spec.build()).rows("bias", &[2], &[0.5, -1.0]);
+    assert_eq!(writer.finish(), documented);
+}
+
+#[test]
 fn every_flipped_bit_is_found() {
     let mut bytes = example();
     assert!(open(&bytes).is_ok());

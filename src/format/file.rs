@@ -1,7 +1,7 @@
 //! A model file, opened: the sections by what they hold.
 
 use super::section::{Section, SectionKind, SectionTable};
-use super::{Golden, Metadata, TensorIndex};
+use super::{Golden, MAGIC, Metadata, TensorIndex, VERSION};
 use crate::error::{Error, ErrorKind, Result};
 use core::mem::align_of;
 
@@ -49,6 +49,12 @@ impl<'a> File<'a> {
     /// The whole file.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
+    }
+
+    /// The version of the format that the file was written in.
+    pub fn version(&self) -> u16 {
+        let bytes = self.bytes.get(MAGIC.len()..).and_then(|rest| rest.first_chunk());
+        bytes.map_or(VERSION, |&bytes| u16::from_le_bytes(bytes))
     }
 
     /// The section table, in the order of the file.

@@ -1,0 +1,27 @@
+//! Where the tests find real data and models, which are no part of the repository.
+
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+/// The folder `name` of the data, or `None` (said loudly) where it is absent. `SISKIN_DATA` overrides the place.
+pub fn folder(name: &str) -> Option<PathBuf> {
+    let root = std::env::var_os("SISKIN_DATA")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"), PathBuf::from);
+    let folder = root.join(name);
+    if !folder.is_dir() {
+        eprintln!("SKIPPED: no {}; set SISKIN_DATA to the folder of data", folder.display());
+        return None;
+    }
+    Some(folder)
+}
+
+/// The lines of a JSON-lines file, which may be packed by xz.
+pub fn json_lines<T: serde::de::DeserializeOwned>(path: &Path) -> Vec<T> {
+    let mut bytes = std::fs::read(path).unwrap();
+    if path.extension().is_some_and(|extension| extension == "xz") {
+        let mut unpacked = Vec::new();
+        lzma_rs::xz_decompress(&mut BufReader::new(&bytes[..]), &mut unpacked).unwrap();
+        bytes = unpacked;
+    }
+    serde_json::Deserializer::from_slice(&bytes).into_iter().map(Result::unwrap).collect()
+}

@@ -1,0 +1,3 @@
+//! The commands of `siskin`.
+
+pub mod inspect;
