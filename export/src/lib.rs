@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 pub mod cli;
+pub mod evaluate;
 pub mod onnx;
 pub mod onnxruntime;
 pub mod quantize;

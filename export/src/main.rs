@@ -1,7 +1,7 @@
 //! The `siskin-export` command.
 
 use clap::{Parser, Subcommand};
-use siskin_export::cli::{import, ort, quantize, train};
+use siskin_export::cli::{evaluate, import, ort, quantize, train};
 use std::process::ExitCode;
 
 /// The workshop of Siskin: makes the model files that `siskin` runs.
@@ -22,6 +22,8 @@ enum Command {
     Train(train::Arguments),
     /// Make a model file of a trained checkpoint
     Quantize(quantize::Arguments),
+    /// Measure a model file against references
+    Evaluate(evaluate::Arguments),
     /// Make ONNX Runtime, which training needs, ready
     Ort(ort::Arguments),
 }
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         Command::Import(arguments) => import::run(&arguments),
         Command::Train(arguments) => train::run(&arguments),
         Command::Quantize(arguments) => quantize::run(&arguments),
+        Command::Evaluate(arguments) => evaluate::run(&arguments),
         Command::Ort(arguments) => ort::run(&arguments),
     };
     match result {

@@ -1,10 +1,14 @@
 //! Training through ONNX Runtime: whole models against finite differences, runs against their repetition.
 
+use siskin::decode::Strategy;
 use siskin::kernels::Activation;
-use siskin::model::{ModelSpec, Positions, Presence, Tying};
+use siskin::model::{Model, ModelSpec, NormKind, Positions, Presence, Tying, schema};
 use siskin::nn::NormOrder;
+use siskin::pipeline::Translator;
+use siskin::tensor::AlignedBytes;
 use siskin_export::onnx::transformer::{Dropout, Regularization, emit};
 use siskin_export::onnxruntime;
+use siskin_export::quantize::{Precision, write_model};
 use siskin_export::train::adamw::AdamW;
 use siskin_export::train::batch::Batch;
 use siskin_export::train::data::{Cleaning, Example, Pair};
@@ -14,7 +18,9 @@ use siskin_export::train::random::Random;
 use siskin_export::train::trainer::{BEST, LAST, PREVIOUS};
 use siskin_export::train::vocabulary::Vocabularies;
 use siskin_export::train::{Config, OrtEngine, Snapshot, Trainer};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 fn library_is_missing() -> bool {
     onnxruntime::library_path()
@@ -92,7 +98,29 @@ fn a_run_that_is_resumed_gives_the_bytes_of_one_that_was_not() {
 }
 
 #[test]
-fn a_model_learns_to_reverse_words() {
+fn parameters_are_the_tensors_of_the_runtime() {
+    for (name, spec) in specs() {
+        let graph = emit(&spec, Regularization::default()).unwrap().graph;
+        let emitted: BTreeMap<String, Vec<usize>> = graph
+            .parameters()
+            .iter()
+            .map(|&p| (graph.name(p).to_owned(), graph.parameter_shape(p)))
+            .collect();
+        let wanted = schema(&spec).into_iter().map(|entry| (entry.name, entry.shape)).collect();
+        assert_eq!(emitted, wanted, "{name}");
+    }
+}
+
+#[test]
+fn blocks_that_cannot_be_trained_are_refused_by_name() {
+    let spec = ModelSpec { norm: NormKind::Rms, ..config().spec(7, 9) };
+    let error = emit(&spec, Regularization::default()).err().unwrap();
+    assert!(error.to_string().contains("`norm`"), "{error}");
+}
+
+/// Trains, writes a model file and runs it: what the trainer's graph says greedily, the runtime says.
+#[test]
+fn a_model_learns_to_reverse_words_and_the_runtime_agrees() {
     if library_is_missing() {
         return;
     }
@@ -105,7 +133,21 @@ fn a_model_learns_to_reverse_words() {
     let log = std::fs::read_to_string(folder.join("log.jsonl")).unwrap();
     let last: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
     assert_eq!(progress.step, 300);
-    assert!(last["dev_accuracy"].as_f64().unwrap() > 0.9, "{last}");
+    let accuracy = last["dev_accuracy"].as_f64().unwrap();
+    assert!(accuracy > 0.9, "{last}");
+
+    let checkpoint = Snapshot::read(&folder.join(LAST)).unwrap().model().unwrap();
+    for precision in [Precision::F32, Precision::F16, Precision::I8] {
+        let file = AlignedBytes::copy_of(&write_model(&checkpoint, precision).unwrap());
+        let mut translator = Translator::new(Arc::new(Model::from_bytes(file).unwrap())).unwrap();
+        let mut options = translator.options().clone();
+        options.decode.strategy = Strategy::Greedy;
+        translator = translator.with_options(options).unwrap();
+        let mut reversed =
+            |pair: &Pair| translator.translate(&pair.source).unwrap().text() == pair.targets[0];
+        let correct = pairs().iter().filter(|pair| reversed(pair)).count();
+        assert_eq!(correct as f64 / pairs().len() as f64, accuracy, "{precision:?}");
+    }
     std::fs::remove_dir_all(folder).unwrap();
 }
 

@@ -1,5 +1,6 @@
 //! The commands of `siskin-export`.
 
+pub mod evaluate;
 pub mod import;
 pub mod ort;
 pub mod output;

@@ -1,7 +1,8 @@
 //! `siskin-export train`: from pairs of text to a checkpoint.
 
 use crate::onnx::transformer::emit;
-use crate::train::data::{Pair, read_pairs};
+use crate::train::config::Size;
+use crate::train::data::{Pair, drop_repeated, read_pairs};
 use crate::train::initialization::initialize;
 use crate::train::trainer::{LAST, PREVIOUS};
 use crate::train::vocabulary::Vocabularies;
@@ -14,19 +15,22 @@ use std::path::{Path, PathBuf};
 /// Arguments of `siskin-export train`.
 #[derive(Args)]
 pub struct Arguments {
-    /// Pairs to train on: a source, a tab and a target per line.
+    /// Pairs to train on: a source, a tab and a target per line
     #[arg(long)]
     pairs: PathBuf,
-    /// Pairs to measure progress on.
+    /// Pairs to measure progress on
     #[arg(long)]
     dev: PathBuf,
-    /// Folder of the run: checkpoints and log.jsonl. A run that is there is continued.
+    /// Folder of the run: checkpoints and log.jsonl; a run that is there is continued
     #[arg(long)]
     out: PathBuf,
-    /// The recipe, a TOML file.
+    /// The recipe, a TOML file [default: that of the run in --out, if there is one]
     #[arg(long)]
     config: Option<PathBuf>,
-    /// Threads of ONNX Runtime.
+    /// The size of the model, where there is no recipe
+    #[arg(long, value_enum, default_value = "small", conflicts_with = "config")]
+    size: Size,
+    /// Threads of ONNX Runtime
     #[arg(long, default_value_t = 1)]
     threads: usize,
 }
@@ -40,10 +44,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let config = match (&arguments.config, &snapshot) {
         (Some(path), _) => Config::read(path)?,
         (None, Some(snapshot)) => snapshot.config.clone(),
-        (None, None) => Config::default(),
+        (None, None) => Config { model: arguments.size.model(), ..Config::default() },
     };
     let separator = config.data.reference_separator.as_deref();
-    let (train, mut cleaning) = read_pairs(&arguments.pairs, separator)?;
+    let (mut train, mut cleaning) = read_pairs(&arguments.pairs, separator)?;
+    drop_repeated(&mut train, &mut cleaning);
     let (dev, dev_cleaning) = read_pairs(&arguments.dev, separator)?;
     warn_of_overlap(&train, &dev);
     let vocabularies = match &snapshot {
@@ -72,10 +77,22 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// The newest checkpoint in `folder`, if there is one.
+/// The newest checkpoint in `folder` that can be read, if there is one at all.
 fn newest(folder: &Path) -> Result<Option<Snapshot>> {
-    let paths = [folder.join(LAST), folder.join(PREVIOUS)];
-    paths.iter().find(|path| path.exists()).map(|path| Snapshot::read(path)).transpose()
+    let last = folder.join(LAST);
+    let previous = folder.join(PREVIOUS);
+    match (last.exists(), previous.exists()) {
+        (false, false) => Ok(None),
+        (true, false) => Snapshot::read(&last).map(Some),
+        (false, true) => Snapshot::read(&previous).map(Some),
+        (true, true) => {
+            let newest = Snapshot::read(&last).or_else(|error| {
+                eprintln!("warning: {error}; continuing from the checkpoint before it");
+                Snapshot::read(&previous)
+            });
+            newest.map(Some)
+        }
+    }
 }
 
 fn warn_of_overlap(train: &[Pair], dev: &[Pair]) {

@@ -47,14 +47,32 @@ pub struct ModelConfig {
 
 impl Default for ModelConfig {
     fn default() -> Self {
-        Self {
-            d_model: 256,
-            heads: 4,
-            ffn_width: 1024,
-            encoder_layers: 4,
-            decoder_layers: 2,
-            max_positions: 256,
-        }
+        Size::Small.model()
+    }
+}
+
+/// Shapes that fit a purpose. Most of the work is in the encoder, which runs once: decoders are shallow (Kasai et al.,
+/// *Deep Encoder, Shallow Decoder*, 2021).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Size {
+    /// For boards: under a million parameters besides the embeddings
+    Tiny,
+    /// For phones
+    Small,
+    /// The base model of Vaswani et al. (2017), with a decoder of two layers
+    Base,
+}
+
+impl Size {
+    /// The shape.
+    pub fn model(self) -> ModelConfig {
+        let (d_model, heads, encoder_layers, decoder_layers) = match self {
+            Self::Tiny => (128, 4, 3, 1),
+            Self::Small => (256, 4, 4, 2),
+            Self::Base => (512, 8, 6, 2),
+        };
+        let ffn_width = 4 * d_model;
+        ModelConfig { d_model, heads, ffn_width, encoder_layers, decoder_layers, max_positions: 256 }
     }
 }
 

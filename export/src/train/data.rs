@@ -83,7 +83,6 @@ pub fn read_pairs(path: &Path, separator: Option<&str>) -> Result<(Vec<Pair>, Cl
 
 fn parse_pairs(bytes: &[u8], separator: Option<&str>) -> (Vec<Pair>, Cleaning) {
     let mut cleaning = Cleaning::default();
-    let mut seen = HashSet::new();
     let mut pairs = Vec::new();
     for line in bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
         match parse_pair(line, separator) {
@@ -91,12 +90,20 @@ fn parse_pairs(bytes: &[u8], separator: Option<&str>) -> (Vec<Pair>, Cleaning) {
             Err(Dropped::InvalidUtf8) => cleaning.invalid_utf8 += 1,
             Err(Dropped::WithoutTab) => cleaning.without_tab += 1,
             Err(Dropped::Empty) => cleaning.empty += 1,
-            Ok(pair) if !seen.insert(pair.clone()) => cleaning.repeated += 1,
             Ok(pair) => pairs.push(pair),
         }
     }
     cleaning.kept = pairs.len();
     (pairs, cleaning)
+}
+
+/// Drops pairs that are the same as an earlier one.
+pub fn drop_repeated(pairs: &mut Vec<Pair>, cleaning: &mut Cleaning) {
+    let mut seen = HashSet::new();
+    let before = pairs.len();
+    pairs.retain(|pair| seen.insert(pair.clone()));
+    cleaning.repeated += before - pairs.len();
+    cleaning.kept = pairs.len();
 }
 
 enum Dropped {
@@ -130,7 +137,8 @@ mod tests {
     #[test]
     fn rows_are_dropped_for_a_reason_that_is_counted() {
         let text = b"a\tb\nno tab\n\tempty\nempty\t \na\tb\n\xff\xfe\tx\nc\td | e\n";
-        let (pairs, cleaning) = parse_pairs(text, Some(" | "));
+        let (mut pairs, mut cleaning) = parse_pairs(text, Some(" | "));
+        drop_repeated(&mut pairs, &mut cleaning);
         assert_eq!(pairs.len(), 2);
         assert_eq!(pairs[1].targets, ["d", "e"]);
         let expected =
