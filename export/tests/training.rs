@@ -1,13 +1,13 @@
 //! Training through ONNX Runtime: whole models against finite differences, runs against their repetition.
 
+mod setup;
+
+use setup::{config, library_is_missing, specs};
 use siskin::decode::Strategy;
-use siskin::kernels::Activation;
-use siskin::model::{Model, ModelSpec, NormKind, Positions, Presence, Tying, schema};
-use siskin::nn::NormOrder;
+use siskin::model::{Autoregression, Model, ModelSpec, schema};
 use siskin::pipeline::Translator;
 use siskin::tensor::AlignedBytes;
 use siskin_export::onnx::transformer::{Dropout, Regularization, emit};
-use siskin_export::onnxruntime;
 use siskin_export::quantize::{Precision, write_model};
 use siskin_export::train::adamw::AdamW;
 use siskin_export::train::batch::Batch;
@@ -21,32 +21,6 @@ use siskin_export::train::{Config, OrtEngine, Snapshot, Trainer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-fn library_is_missing() -> bool {
-    onnxruntime::library_path()
-        .inspect_err(|error| eprintln!("SKIPPED: nothing is trained: {error}"))
-        .is_err()
-}
-
-/// A small recipe.
-fn config() -> Config {
-    let recipe = r#"
-        seed = 3
-        model = { d_model = 16, heads = 2, ffn_width = 24, encoder_layers = 1, decoder_layers = 1, max_positions = 16 }
-        data = { source = "characters", target = "words" }
-        [training]
-        steps = 12
-        batch_tokens = 60
-        learning_rate = 0.01
-        warmup = 4
-        decay = "cosine"
-        dropout = { residual = 0.1, attention = 0.1, ffn = 0.1 }
-        ema = 0.9
-        log_every = 4
-        evaluate_every = 6
-    "#;
-    toml::from_str(recipe).expect("a recipe")
-}
 
 fn folder(name: &str) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("siskin-training-{}-{name}", std::process::id()));
@@ -113,9 +87,9 @@ fn parameters_are_the_tensors_of_the_runtime() {
 
 #[test]
 fn blocks_that_cannot_be_trained_are_refused_by_name() {
-    let spec = ModelSpec { norm: NormKind::Rms, ..config().spec(7, 9) };
+    let spec = ModelSpec { autoregression: Autoregression::Ssru, ..config().spec(7, 9) };
     let error = emit(&spec, Regularization::default()).err().unwrap();
-    assert!(error.to_string().contains("`norm`"), "{error}");
+    assert!(error.to_string().contains("`autoregression`"), "{error}");
 }
 
 /// Trains, writes a model file and runs it: what the trainer's graph says greedily, the runtime says.
@@ -167,30 +141,6 @@ fn a_loss_that_is_no_number_stops_the_run() {
     assert_eq!(error.kind(), siskin::ErrorKind::NonFinite);
     assert!(error.to_string().contains("at step 7"), "{error}");
     std::fs::remove_dir_all(folder).unwrap();
-}
-
-/// The specs that differ from the recipe's in one block each.
-fn specs() -> Vec<(&'static str, ModelSpec)> {
-    // Smooth, so that no kink is within the differences.
-    let base = ModelSpec { activation: Activation::GeluErf, ..config().spec(7, 9) };
-    let with = |change: &dyn Fn(&mut ModelSpec)| {
-        let mut spec = base.clone();
-        change(&mut spec);
-        spec
-    };
-    vec![
-        ("pre-norm, GELU, sinusoidal, decoder tied", base.clone()),
-        ("post-norm", with(&|s| (s.norm_order, s.final_norm) = (NormOrder::Post, Presence::Absent))),
-        ("ReLU", with(&|s| s.activation = Activation::Relu)),
-        ("GELU by tanh", with(&|s| s.activation = Activation::GeluTanh)),
-        ("SiLU", with(&|s| s.activation = Activation::Silu)),
-        ("learned positions", with(&|s| s.positions = Positions::Learned { offset: 2 })),
-        ("no positions, no biases", with(&|s| (s.positions, s.biases) = (Positions::None, Presence::Absent))),
-        ("embedding norm", with(&|s| s.embedding_norm = Presence::Present)),
-        ("all tied", with(&|s| (s.tying, s.source_vocabulary) = (Tying::All, 9))),
-        ("embeddings tied", with(&|s| (s.tying, s.source_vocabulary) = (Tying::Embeddings, 9))),
-        ("nothing tied, scaled output", with(&|s| (s.tying, s.output_scale) = (Tying::None, 0.25))),
-    ]
 }
 
 #[test]

@@ -71,7 +71,7 @@ pub struct Emitted {
 /// padding), and the [dropout masks](Emitted::dropout_masks).
 ///
 /// # Errors
-/// When `spec` has a block that cannot be trained: RMS norm, gated feed-forward layers, relative positions, SSRU.
+/// When `spec` has a block that cannot be trained: relative positions, SSRU.
 pub fn emit(spec: &ModelSpec, regularization: Regularization) -> Result<Emitted> {
     check(spec)?;
     let mut emitter = Emitter {
@@ -92,8 +92,6 @@ pub fn emit(spec: &ModelSpec, regularization: Regularization) -> Result<Emitted>
 
 fn check(spec: &ModelSpec) -> Result<()> {
     let unknown = [
-        (spec.norm != NormKind::Layer, "norm"),
-        (spec.ffn != FfnShape::Plain, "ffn"),
         (matches!(spec.positions, Positions::Relative { .. }), "positions"),
         (spec.autoregression != Autoregression::SelfAttention, "autoregression"),
     ];
@@ -253,8 +251,18 @@ impl Emitter<'_> {
     fn feed_forward(&mut self, x: Value, layer: &str) -> Value {
         self.residual(x, &format!("{layer}.ffn_norm"), |e, x| {
             let (width, inner) = (e.spec.d_model, e.spec.ffn_width);
-            let up = e.linear(x, &format!("{layer}.ffn.up"), width, inner);
-            let active = e.activation(up);
+            let active = match e.spec.ffn {
+                FfnShape::Plain => {
+                    let up = e.linear(x, &format!("{layer}.ffn.up"), width, inner);
+                    e.activation(up)
+                }
+                FfnShape::Gated => {
+                    let gate_up = e.linear(x, &format!("{layer}.ffn.gate_up"), width, 2 * inner);
+                    let parts = e.graph.split(gate_up, 2);
+                    let gate = e.activation(parts[0]);
+                    e.graph.mul(gate, parts[1]) // (Shazeer, 2020)
+                }
+            };
             let active = e.dropped(active, e.dropout.ffn);
             e.linear(active, &format!("{layer}.ffn.down"), inner, width)
         })
@@ -296,8 +304,26 @@ impl Emitter<'_> {
     fn norm(&mut self, x: Value, name: &str) -> Value {
         let width = [self.spec.d_model];
         let weight = self.graph.parameter(&format!("{name}.weight"), &width);
-        let bias = self.graph.parameter(&format!("{name}.bias"), &width);
-        self.graph.layer_norm(x, weight, bias, self.spec.norm_epsilon)
+        match self.spec.norm {
+            NormKind::Layer => {
+                let bias = self.graph.parameter(&format!("{name}.bias"), &width);
+                self.graph.layer_norm(x, weight, bias, self.spec.norm_epsilon)
+            }
+            NormKind::Rms => self.rms_norm(x, weight),
+        }
+    }
+
+    /// `x / sqrt(mean(x^2) + epsilon) * weight` (Zhang & Sennrich, 2019).
+    fn rms_norm(&mut self, x: Value, weight: Value) -> Value {
+        let graph = &mut self.graph;
+        let square = graph.mul(x, x);
+        let mean = graph.row_mean(square);
+        let epsilon = graph.scalar(self.spec.norm_epsilon);
+        let shifted = graph.add(mean, epsilon);
+        let root = graph.unary(Op::Sqrt, shifted);
+        let inverse = graph.unary(Op::Reciprocal, root);
+        let normalized = graph.mul(x, inverse);
+        graph.mul(normalized, weight)
     }
 
     fn final_norm(&mut self, x: Value, name: &str) -> Value {
