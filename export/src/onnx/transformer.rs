@@ -109,8 +109,8 @@ struct Emitter<'a> {
     dropout: Dropout,
     graph: Graph,
     masks: Vec<DropoutMask>,
-    /// Embedding tables by name, for tying.
-    embeddings: Vec<(&'static str, Value)>,
+    /// Embedding tables, source first.
+    embeddings: Vec<Value>,
 }
 
 /// One side of the model: its dimensions and the mask of its self-attention.
@@ -142,7 +142,7 @@ impl Emitter<'_> {
         self.graph.bind("target", mask, 3);
         let side = Side { length: TARGET, tokens: TARGET_TOKENS, mask };
         let table = match self.spec.tying {
-            Tying::All | Tying::Embeddings => self.embeddings[0].1,
+            Tying::All | Tying::Embeddings => self.embeddings[0],
             Tying::Decoder | Tying::None => {
                 self.embedding_table("embedding.target.weight", self.spec.target_vocabulary)
             }
@@ -160,7 +160,7 @@ impl Emitter<'_> {
     fn logits(&mut self, states: Value) -> Value {
         let (vocabulary, width) = (self.spec.target_vocabulary, self.spec.d_model);
         let weight = match self.spec.tying {
-            Tying::All | Tying::Decoder => self.embeddings.last().expect("a target embedding").1,
+            Tying::All | Tying::Decoder => *self.embeddings.last().expect("an embedding"),
             Tying::Embeddings | Tying::None => self.graph.parameter("output.weight", &[vocabulary, width]),
         };
         let bias = (self.spec.output_bias == Presence::Present)
@@ -186,9 +186,9 @@ impl Emitter<'_> {
         graph.reshape(loss, &[])
     }
 
-    fn embedding_table(&mut self, name: &'static str, vocabulary: usize) -> Value {
+    fn embedding_table(&mut self, name: &str, vocabulary: usize) -> Value {
         let table = self.graph.parameter(name, &[vocabulary, self.spec.d_model]);
-        self.embeddings.push((name, table));
+        self.embeddings.push(table);
         table
     }
 
@@ -309,21 +309,8 @@ impl Emitter<'_> {
                 let bias = self.graph.parameter(&format!("{name}.bias"), &width);
                 self.graph.layer_norm(x, weight, bias, self.spec.norm_epsilon)
             }
-            NormKind::Rms => self.rms_norm(x, weight),
+            NormKind::Rms => self.graph.rms_norm(x, weight, self.spec.norm_epsilon),
         }
-    }
-
-    /// `x / sqrt(mean(x^2) + epsilon) * weight` (Zhang & Sennrich, 2019).
-    fn rms_norm(&mut self, x: Value, weight: Value) -> Value {
-        let graph = &mut self.graph;
-        let square = graph.mul(x, x);
-        let mean = graph.row_mean(square);
-        let epsilon = graph.scalar(self.spec.norm_epsilon);
-        let shifted = graph.add(mean, epsilon);
-        let root = graph.unary(Op::Sqrt, shifted);
-        let inverse = graph.unary(Op::Reciprocal, root);
-        let normalized = graph.mul(x, inverse);
-        graph.mul(normalized, weight)
     }
 
     fn final_norm(&mut self, x: Value, name: &str) -> Value {
@@ -342,39 +329,10 @@ impl Emitter<'_> {
         match self.spec.activation {
             Activation::Identity => x,
             Activation::Relu => self.graph.unary(Op::Relu, x),
-            Activation::GeluErf => self.gelu(x),
-            Activation::GeluTanh => self.gelu_tanh(x),
-            Activation::Silu => {
-                let gate = self.graph.unary(Op::Sigmoid, x);
-                self.graph.mul(x, gate)
-            }
+            Activation::GeluErf => self.graph.gelu(x),
+            Activation::GeluTanh => self.graph.gelu_tanh(x),
+            Activation::Silu => self.graph.silu(x),
         }
-    }
-
-    /// `x * (1 + erf(x / sqrt(2))) / 2` (Hendrycks & Gimpel, 2016).
-    fn gelu(&mut self, x: Value) -> Value {
-        let graph = &mut self.graph;
-        let scaled = graph.scale(x, std::f32::consts::FRAC_1_SQRT_2);
-        let erf = graph.unary(Op::Erf, scaled);
-        let one = graph.scalar(1.0);
-        let shifted = graph.add(erf, one);
-        let half = graph.scale(x, 0.5);
-        graph.mul(half, shifted)
-    }
-
-    /// `x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2`, the approximation of the same paper.
-    fn gelu_tanh(&mut self, x: Value) -> Value {
-        let graph = &mut self.graph;
-        let square = graph.mul(x, x);
-        let cubic = graph.scale(square, 0.044_715);
-        let one = graph.scalar(1.0);
-        let factor = graph.add(cubic, one);
-        let inner = graph.mul(x, factor);
-        let inner = graph.scale(inner, (2.0 / std::f32::consts::PI).sqrt());
-        let tanh = graph.unary(Op::Tanh, inner);
-        let shifted = graph.add(tanh, one);
-        let half = graph.scale(x, 0.5);
-        graph.mul(half, shifted)
     }
 
     fn scaled(&mut self, x: Value, factor: f32) -> Value {
