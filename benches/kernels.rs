@@ -48,17 +48,17 @@ impl Weights {
     }
 }
 
-/// Seconds of one run of `f`: the best of several batches that take some milliseconds each.
+/// Seconds of one run of `f`: the best of many batches that take about a millisecond each.
 fn seconds(mut f: impl FnMut()) -> f64 {
     let start = Instant::now();
     f();
-    let runs = (4e-3 / start.elapsed().as_secs_f64()).clamp(1.0, 1e6) as u32;
+    let runs = (1e-3 / start.elapsed().as_secs_f64()).clamp(1.0, 1e6) as u32;
     let batch = |_| {
         let start = Instant::now();
         (0..runs).for_each(|_| f());
         start.elapsed().as_secs_f64() / f64::from(runs)
     };
-    (0..9).map(batch).fold(f64::INFINITY, f64::min)
+    (0..40).map(batch).fold(f64::INFINITY, f64::min)
 }
 
 fn products(kernels: &Kernels, weights: &Weights, dtype: Dtype, m: usize) {

@@ -102,6 +102,28 @@ fn modules_use_only_lower_levels() {
 }
 
 #[test]
+fn unsafe_code_stands_only_where_the_documentation_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/architecture.md")).unwrap();
+    let listed: Vec<String> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `src/")?.split('`').next())
+        .map(|path| format!("src/{path}"))
+        .collect();
+    let mut files = Vec::new();
+    rust_files(&root.join("src"), &mut files);
+    let mut found: Vec<String> = files
+        .into_iter()
+        .filter(|file| std::fs::read_to_string(file).unwrap().contains("allow(unsafe_code)"))
+        .map(|file| file.strip_prefix(root).unwrap().to_str().unwrap().to_string())
+        .collect();
+    let mut expected = listed.clone();
+    expected.sort();
+    found.sort();
+    assert_eq!(found, expected, "the table of docs/architecture.md and the code differ");
+}
+
+#[test]
 fn the_reader_of_uses_sees_all_forms() {
     let source = "use crate::error::{Error};\nuse crate::{format::{A, B}, text, nn::x};\n// use crate::cli;\nlet x = crate::tensor::y();";
     assert_eq!(used_modules(source), ["error", "format", "text", "nn", "tensor"]);

@@ -26,8 +26,8 @@ pub(super) fn fold(x: &[f32], first: f32, f: impl Fn(f32, f32) -> f32) -> [f32; 
 /// Combines eight lanes into one value.
 #[inline(always)]
 pub(super) fn combine(lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
-    let four: [f32; 4] = core::array::from_fn(|i| f(lanes[i], lanes[i + 4]));
-    f(f(four[0], four[2]), f(four[1], four[3]))
+    let [a, b, c, d, e, g, h, i] = lanes;
+    f(f(f(a, e), f(c, h)), f(f(b, g), f(d, i)))
 }
 
 /// Sum of `f(x)` over a row.

@@ -37,11 +37,16 @@ pub(super) struct RowKernels {
 
 /// Matrix products by type of the weights.
 pub(super) struct GemmKernels {
-    pub i8: fn(&Product<'_, i8, i8>, ColumnsMut<'_>),
-    pub f16: fn(&Product<'_, f32, f16>, ColumnsMut<'_>),
-    pub f32: fn(&Product<'_, f32, f32>, ColumnsMut<'_>),
-    /// Rows and columns of the largest tile of each.
-    pub tiles: [(usize, usize); 3],
+    pub i8: Gemm<i8, i8>,
+    pub f16: Gemm<f32, f16>,
+    pub f32: Gemm<f32, f32>,
+}
+
+/// A matrix product.
+pub(super) struct Gemm<I, W> {
+    pub run: fn(&Product<'_, I, W>, ColumnsMut<'_>),
+    /// Rows and columns of the largest tile.
+    pub tile: (usize, usize),
 }
 
 /// Compiles functions for an instruction set: each calls its body from inside a function that has `attribute`, a
@@ -102,21 +107,21 @@ macro_rules! row_kernels {
     }};
 }
 
-/// The [`GemmKernels`] of an instruction set: for each type of weight a [`Tile`](super::gemm::Tile) and how many row
-/// operands and panels are multiplied at once, and how many panels where there is one row only.
-macro_rules! gemm_kernels {
-    ($attribute:meta; $($name:ident: $tile:ty [$rows:literal, $panels:literal, $single:literal]),*) => {{
+/// The [`Gemm`] of an instruction set that multiplies by a [`Tile`](super::gemm::Tile): with so many row operands and
+/// panels at once, and so many panels where there is one row only.
+macro_rules! gemm_kernel {
+    ($attribute:meta; $tile:ty [$rows:literal, $panels:literal, $single:literal]) => {{
         use $crate::kernels::gemm::{Product, Tile, gemm};
-        use $crate::kernels::table::{GemmKernels, with_features};
+        use $crate::kernels::table::{Gemm, with_features};
         use $crate::tensor::{ColumnsMut, PANEL_ROWS};
-        with_features! { $attribute; $(
-            fn $name(product: &Product<'_, <$tile as Tile>::Input, <$tile as Tile>::Weight>, out: ColumnsMut<'_>)
+        with_features! { $attribute;
+            fn run(product: &Product<'_, <$tile as Tile>::Input, <$tile as Tile>::Weight>, out: ColumnsMut<'_>)
                 = gemm::<$tile, $rows, $panels, $single>;
-        )* }
-        GemmKernels { $($name,)* tiles: [$(($rows * <$tile as Tile>::ROWS, $panels * PANEL_ROWS)),*] }
+        }
+        Gemm { run, tile: ($rows * <$tile as Tile>::ROWS, $panels * PANEL_ROWS) }
     }};
 }
-pub(super) use {gemm_kernels, row_kernels, with_features};
+pub(super) use {gemm_kernel, row_kernels, with_features};
 
 /// Which kernel computes a product: `gemm_i8i8f32/x86_64-avx2/4x16` is operation and element types (activation,
 /// weight, output), architecture and instruction set, rows and columns of the largest tile.
@@ -137,6 +142,7 @@ impl fmt::Display for KernelName {
             Isa::Neon => "aarch64-neon",
             Isa::NeonDotprod => "aarch64-dotprod",
             Isa::NeonI8mm => "aarch64-i8mm",
+            Isa::WasmSimd128 => "wasm32-simd128",
         };
         write!(f, "{}/{isa}/{}x{}", self.operation, self.tile.0, self.tile.1)
     }
@@ -187,6 +193,8 @@ impl Kernels {
             Isa::NeonDotprod => &arch::aarch64::NEON_DOTPROD,
             #[cfg(target_arch = "aarch64")]
             Isa::NeonI8mm => &arch::aarch64::NEON_I8MM,
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Isa::WasmSimd128 => &arch::wasm32::WASM_SIMD128,
             _ => return None,
         };
         isa.is_available().then_some(table)
@@ -205,11 +213,8 @@ impl Kernels {
     /// The names of the matrix products: for int8, `f16` and `f32` weights.
     pub fn names(&self) -> [KernelName; 3] {
         let operations = ["gemm_i8i8f32", "gemm_f32f16f32", "gemm_f32f32f32"];
-        core::array::from_fn(|i| KernelName {
-            operation: operations[i],
-            isa: self.isa,
-            tile: self.gemm.tiles[i],
-        })
+        let tiles = [self.gemm.i8.tile, self.gemm.f16.tile, self.gemm.f32.tile];
+        core::array::from_fn(|i| KernelName { operation: operations[i], isa: self.isa, tile: tiles[i] })
     }
 
     /// One row to int8: `x[i]` is about `values[i] * scale`, and `scale`, the greatest magnitude / 127, is returned.
@@ -253,17 +258,20 @@ impl Kernels {
                 let depth = k.next_multiple_of(K_GROUP);
                 assert!(values.len() == m * depth && inputs.len() == m, "{m} rows of {depth} activations");
                 let scales = Scales { inputs, weights: scales, sums };
-                (self.gemm.i8)(&Product { inputs: values, weights, depth, scales, epilogue, panels }, out);
+                (self.gemm.i8.run)(
+                    &Product { inputs: values, weights, depth, scales, epilogue, panels },
+                    out,
+                );
             }
             (Activations::F32 { rows: inputs }, Panels::F16(weights)) => {
                 assert_eq!(inputs.len(), m * k, "{m} rows of {k} activations");
                 let scales = Scales::default();
-                (self.gemm.f16)(&Product { inputs, weights, depth: k, scales, epilogue, panels }, out);
+                (self.gemm.f16.run)(&Product { inputs, weights, depth: k, scales, epilogue, panels }, out);
             }
             (Activations::F32 { rows: inputs }, Panels::F32(weights)) => {
                 assert_eq!(inputs.len(), m * k, "{m} rows of {k} activations");
                 let scales = Scales::default();
-                (self.gemm.f32)(&Product { inputs, weights, depth: k, scales, epilogue, panels }, out);
+                (self.gemm.f32.run)(&Product { inputs, weights, depth: k, scales, epilogue, panels }, out);
             }
             (Activations::F32 { .. }, _) => panic!("int8 weights need int8 activations"),
             (Activations::I8 { .. }, _) => panic!("float weights need float activations"),

@@ -7,8 +7,8 @@ use core::marker::PhantomData;
 use half::f16;
 
 use crate::kernels::Isa;
-use crate::kernels::gemm::{MAX_ROWS, Tile};
-use crate::kernels::table::{Kernels, RowKernels, gemm_kernels, row_kernels};
+use crate::kernels::gemm::Tile;
+use crate::kernels::table::{GemmKernels, Kernels, RowKernels, gemm_kernel, row_kernels};
 use crate::tensor::{K_GROUP, PANEL_ROWS};
 
 pub(in crate::kernels) static ROWS: RowKernels = row_kernels!(inline);
@@ -16,7 +16,11 @@ pub(in crate::kernels) static ROWS: RowKernels = row_kernels!(inline);
 pub(in crate::kernels) static PORTABLE: Kernels = Kernels {
     isa: Isa::Portable,
     rows: &ROWS,
-    gemm: gemm_kernels!(inline; i8: Int8 [2, 1, 1], f16: Float<f16> [2, 1, 2], f32: Float<f32> [2, 1, 2]),
+    gemm: GemmKernels {
+        i8: gemm_kernel!(inline; Int8 [2, 1, 1]),
+        f16: gemm_kernel!(inline; Float<f16> [2, 1, 2]),
+        f32: gemm_kernel!(inline; Float<f32> [2, 1, 2]),
+    },
 };
 
 /// int8 by int8, four k at a time.
@@ -60,8 +64,9 @@ impl Tile for Int8 {
     }
 
     #[inline(always)]
-    unsafe fn sums(acc: Self::Acc) -> [[i32; PANEL_ROWS]; MAX_ROWS] {
-        [acc; MAX_ROWS]
+    unsafe fn store(acc: Self::Acc, sums: *mut [i32; PANEL_ROWS], _stride: usize) {
+        // SAFETY: the caller lets us write it.
+        unsafe { *sums = acc };
     }
 }
 
@@ -126,8 +131,9 @@ impl<W: Widen> Tile for Float<W> {
     }
 
     #[inline(always)]
-    unsafe fn sums(acc: Self::Acc) -> [[f32; PANEL_ROWS]; MAX_ROWS] {
-        [acc; MAX_ROWS]
+    unsafe fn store(acc: Self::Acc, sums: *mut [f32; PANEL_ROWS], _stride: usize) {
+        // SAFETY: the caller lets us write it.
+        unsafe { *sums = acc };
     }
 }
 

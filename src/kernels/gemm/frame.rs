@@ -18,7 +18,7 @@ use core::ops::Range;
 
 use super::{Epilogue, Residual};
 use crate::kernels::activation::activate;
-use crate::tensor::{ColumnsMut, PANEL_ROWS};
+use crate::tensor::{ColumnsMut, K_GROUP, PANEL_ROWS};
 
 /// The inner kernel of one instruction set for one pair of element types.
 ///
@@ -62,8 +62,11 @@ pub(in crate::kernels) trait Tile {
     /// `acc + a * w`.
     unsafe fn multiply(acc: Self::Acc, a: Self::A, w: Self::W) -> Self::Acc;
 
-    /// The finished sums, one array for each of the `ROWS` rows.
-    unsafe fn sums(acc: Self::Acc) -> [[Self::Sum; PANEL_ROWS]; MAX_ROWS];
+    /// Writes the sums of the first row to `sums`, and of the second to `sums + stride` if `ROWS` is 2.
+    ///
+    /// # Safety
+    /// They must be writable.
+    unsafe fn store(acc: Self::Acc, sums: *mut [Self::Sum; PANEL_ROWS], stride: usize);
 
     /// Asks for the cache line of `panel`, which need not be a valid address.
     #[inline(always)]
@@ -71,7 +74,7 @@ pub(in crate::kernels) trait Tile {
 }
 
 /// Greatest [`Tile::ROWS`].
-pub(in crate::kernels) const MAX_ROWS: usize = 2;
+const MAX_ROWS: usize = 2;
 /// Greatest [`Tile::DEPTH`].
 pub(in crate::kernels) const MAX_DEPTH: usize = 16;
 /// Rows of the largest tile, all operands together.
@@ -106,6 +109,9 @@ pub(in crate::kernels) struct Scales<'a> {
 
 /// A finished sum that becomes a number.
 pub(in crate::kernels) trait Sum: Copy + Default {
+    /// What K is padded to a multiple of.
+    const K_PADDING: usize;
+
     /// The 8 numbers of a row's `sums` with one panel. `offset` is what the tile added to the activations.
     fn scale(
         sums: &[Self; PANEL_ROWS],
@@ -117,6 +123,8 @@ pub(in crate::kernels) trait Sum: Copy + Default {
 }
 
 impl Sum for i32 {
+    const K_PADDING: usize = K_GROUP;
+
     #[inline(always)]
     fn scale(
         sums: &[i32; PANEL_ROWS],
@@ -128,14 +136,18 @@ impl Sum for i32 {
         let columns = panel * PANEL_ROWS..(panel + 1) * PANEL_ROWS;
         let (weights, weight_sums) = (&scales.weights[columns.clone()], &scales.sums[columns]);
         let input = scales.inputs[row];
-        core::array::from_fn(|i| {
+        let mut values = [0.0; PANEL_ROWS];
+        for i in 0..PANEL_ROWS {
             let sum = sums[i].wrapping_sub(offset.wrapping_mul(weight_sums[i]));
-            sum as f32 * (input * weights[i])
-        })
+            values[i] = sum as f32 * (input * weights[i]);
+        }
+        values
     }
 }
 
 impl Sum for f32 {
+    const K_PADDING: usize = 1;
+
     #[inline(always)]
     fn scale(sums: &[f32; PANEL_ROWS], _: i32, _: &Scales<'_>, _: usize, _: usize) -> [f32; PANEL_ROWS] {
         *sums
@@ -177,35 +189,30 @@ unsafe fn panel_block<T: Tile, const R: usize, const P: usize>(
     panel: usize,
     out: &mut ColumnsMut<'_>,
 ) {
-    let depth = product.depth;
-    let panel_len = PANEL_ROWS * depth;
+    let (depth, panel_len) = (product.depth, PANEL_ROWS * product.depth);
     let weights = &product.weights[panel * panel_len..][..P * panel_len];
-    let mut sums = [[[T::Sum::default(); PANEL_ROWS]; P]; MAX_TILE_ROWS];
+    let first = (panel - product.panels.start) * PANEL_ROWS;
+    let mut sums = [[[[T::Sum::default(); PANEL_ROWS]; P]; MAX_ROWS]; R];
+    let sums = sums.as_flattened_mut();
     let (mut row, rows) = (0, out.rows());
     while row < rows {
         let (inputs, left) = (&product.inputs[row * depth..], rows - row);
         // SAFETY: the caller's promise.
         let done = unsafe {
             if left >= R * T::ROWS {
-                tile::<T, R, P>(inputs, left, weights, depth, &mut sums)
+                tile::<T, R, P>(inputs, left, weights, depth, sums)
             } else if left >= 2 * T::ROWS {
-                tile::<T, 2, P>(inputs, left, weights, depth, &mut sums)
+                tile::<T, 2, P>(inputs, left, weights, depth, sums)
             } else {
-                tile::<T, 1, P>(inputs, left, weights, depth, &mut sums)
+                tile::<T, 1, P>(inputs, left, weights, depth, sums)
             }
         };
         for (r, sums) in sums[..done].iter().enumerate() {
-            let mut values = [[0.0; PANEL_ROWS]; P];
-            for (p, (values, sums)) in values.iter_mut().zip(sums).enumerate() {
-                *values = T::Sum::scale(sums, T::OFFSET, &product.scales, row + r, panel + p);
+            let out = &mut out.row_mut(row + r)[first..];
+            for ((p, sums), out) in sums.iter().enumerate().zip(out.chunks_mut(PANEL_ROWS)) {
+                let values = T::Sum::scale(sums, T::OFFSET, &product.scales, row + r, panel + p);
+                finish(values, product.epilogue, (panel + p) * PANEL_ROWS, out);
             }
-            let first = (panel - product.panels.start) * PANEL_ROWS;
-            store(
-                values.as_flattened_mut(),
-                product.epilogue,
-                panel * PANEL_ROWS,
-                &mut out.row_mut(row + r)[first..],
-            );
         }
         row += done;
     }
@@ -219,86 +226,116 @@ unsafe fn tile<T: Tile, const R: usize, const P: usize>(
     left: usize,
     weights: &[T::Weight],
     depth: usize,
-    sums: &mut [[[T::Sum; PANEL_ROWS]; P]; MAX_TILE_ROWS],
+    sums: &mut [[[T::Sum; PANEL_ROWS]; P]],
 ) -> usize {
+    const { assert!(R * T::ROWS <= MAX_TILE_ROWS && T::DEPTH <= MAX_DEPTH) };
     let rows = left.min(R * T::ROWS);
-    assert!(
-        rows > (R - 1) * T::ROWS && inputs.len() >= rows * depth && weights.len() == P * PANEL_ROWS * depth
-    );
-    // An operand of two rows that has only one left reads it twice.
-    let stride = if rows == R * T::ROWS { depth } else { 0 };
+    assert!(rows > (R - 1) * T::ROWS && sums.len() >= R * T::ROWS);
+    assert!(inputs.len() >= rows * depth && weights.len() == P * PANEL_ROWS * depth);
     let whole = depth / T::DEPTH * T::DEPTH;
-    // SAFETY: all offsets are below `rows * depth` and `P * 8 * depth`, the lengths asserted above; `rest` pads what
-    // is left of K to a whole step. The instruction set is the caller's promise.
+    // An operand of two rows that has only one left reads it twice.
+    let second = if rows == R * T::ROWS { depth } else { 0 };
+    // SAFETY: all offsets are below `rows * depth` and `P * 8 * depth`, and those of the sums below
+    // `R * T::ROWS * P`: the lengths asserted above. The instruction set is the caller's promise.
     unsafe {
         let mut acc = [[T::zero(); P]; R];
-        let mut k = 0;
-        while k < whole {
-            for p in 0..P {
-                let panel = weights.as_ptr().add((p * depth + k) * PANEL_ROWS);
-                T::prefetch(panel.wrapping_byte_add(PREFETCH_BYTES));
-                let w = T::load_w(panel);
-                for (r, acc) in acc.iter_mut().enumerate() {
-                    let a = T::load_a(inputs.as_ptr().add(r * T::ROWS * depth + k), stride);
-                    acc[p] = T::multiply(acc[p], a, w);
-                }
+        steps::<T, R, P>(&mut acc, (inputs.as_ptr(), depth, second), (weights.as_ptr(), depth), whole);
+        if T::DEPTH > T::Sum::K_PADDING && whole < depth {
+            let left = depth - whole;
+            let mut a = [T::Input::default(); MAX_TILE_ROWS * MAX_DEPTH];
+            let mut w = [[T::Weight::default(); MAX_DEPTH * PANEL_ROWS]; P];
+            for (row, a) in a.chunks_exact_mut(MAX_DEPTH).take(rows).enumerate() {
+                a[..left].copy_from_slice(&inputs[row * depth + whole..][..left]);
             }
-            k += T::DEPTH;
-        }
-        if whole < depth {
-            rest::<T, R, P>(inputs, weights, depth, stride, &mut acc);
+            for (p, w) in w.iter_mut().enumerate() {
+                let rest = &weights[(p * depth + whole) * PANEL_ROWS..][..left * PANEL_ROWS];
+                w[..rest.len()].copy_from_slice(rest);
+            }
+            let (a, w) = ((a.as_ptr(), MAX_DEPTH, MAX_DEPTH), (w.as_ptr().cast(), MAX_DEPTH));
+            steps::<T, R, P>(&mut acc, a, w, T::DEPTH);
         }
         for (r, acc) in acc.iter().enumerate() {
             for (p, acc) in acc.iter().enumerate() {
-                for (row, row_sums) in T::sums(*acc)[..T::ROWS].iter().enumerate() {
-                    sums[r * T::ROWS + row][p] = *row_sums;
-                }
+                T::store(*acc, sums.as_mut_ptr().cast::<[T::Sum; PANEL_ROWS]>().add(r * T::ROWS * P + p), P);
             }
         }
     }
     rows
 }
 
-/// The last step of a tile where K is not a multiple of the tile's depth, on copies filled up with zeros.
+/// `body` for every r < rows, written out: the compiler leaves large bodies in a loop, which would keep the
+/// accumulators in memory.
+macro_rules! unroll {
+    ($r:ident < $rows:expr, $body:block) => {
+        unroll!($r < $rows, $body, 0 1 2 3 4 5 6 7)
+    };
+    ($r:ident < $rows:expr, $body:block, $($i:literal)*) => {
+        const { assert!($rows <= MAX_TILE_ROWS) };
+        $(if $i < $rows {
+            let $r = $i;
+            $body
+        })*
+    };
+}
+
+/// Adds `k` products to every sum of a tile: of the rows of `a`, given as first element, distance between rows, and
+/// distance between the two rows of one operand, and the panels of `w`, given as first element and depth of a panel.
+///
+/// # Safety
+/// `k` elements must be readable in every row and `8 * k` in every panel; the CPU must have the instruction set of
+/// `T`.
 #[inline(always)]
-unsafe fn rest<T: Tile, const R: usize, const P: usize>(
-    inputs: &[T::Input],
-    weights: &[T::Weight],
-    depth: usize,
-    stride: usize,
+unsafe fn steps<T: Tile, const R: usize, const P: usize>(
     acc: &mut [[T::Acc; P]; R],
+    (a, stride, second): (*const T::Input, usize, usize),
+    (w, depth): (*const T::Weight, usize),
+    k: usize,
 ) {
-    let (whole, left) = (depth / T::DEPTH * T::DEPTH, depth % T::DEPTH);
-    let mut a = [[T::Input::default(); MAX_DEPTH]; MAX_ROWS];
-    let mut w = [T::Weight::default(); MAX_DEPTH * PANEL_ROWS];
-    for p in 0..P {
-        w[..left * PANEL_ROWS]
-            .copy_from_slice(&weights[(p * depth + whole) * PANEL_ROWS..][..left * PANEL_ROWS]);
-        for (r, acc) in acc.iter_mut().enumerate() {
-            for (row, a) in a[..T::ROWS].iter_mut().enumerate() {
-                let start = r * T::ROWS * depth + row * stride + whole;
-                a[..left].copy_from_slice(&inputs[start..][..left]);
+    for k in (0..k).step_by(T::DEPTH) {
+        for p in 0..P {
+            // SAFETY: the caller's promises.
+            unsafe {
+                let panel = w.add((p * depth + k) * PANEL_ROWS);
+                T::prefetch(panel.wrapping_byte_add(PREFETCH_BYTES));
+                let w = T::load_w(panel);
+                unroll!(r < R, {
+                    let a = T::load_a(a.add(r * T::ROWS * stride + k), second);
+                    acc[r][p] = T::multiply(acc[r][p], a, w);
+                });
             }
-            // SAFETY: both buffers hold `MAX_DEPTH >= T::DEPTH`; the instruction set is the caller's promise.
-            acc[p] = unsafe {
-                T::multiply(acc[p], T::load_a(a.as_ptr().cast(), MAX_DEPTH), T::load_w(w.as_ptr()))
-            };
         }
     }
 }
 
-/// The epilogue of one row: `values` are columns of the matrix from `column` on, `out` the same of the output.
+/// The epilogue of a row and a panel: `values` are the columns of the matrix from `column` on, of which `out` may
+/// hold fewer than 8.
 #[inline(always)]
-fn store(values: &mut [f32], epilogue: &Epilogue<'_>, column: usize, out: &mut [f32]) {
+fn finish(mut values: [f32; PANEL_ROWS], epilogue: &Epilogue<'_>, column: usize, out: &mut [f32]) {
     if let Some(bias) = epilogue.bias {
-        for (value, bias) in values.iter_mut().zip(&bias[column..]) {
-            *value += bias;
+        let bias = whole_panel(&bias[column..]);
+        for i in 0..PANEL_ROWS {
+            values[i] += bias[i];
         }
     }
-    activate(epilogue.activation, values);
-    let pairs = out.iter_mut().zip(values);
-    match epilogue.residual {
-        Residual::None => pairs.for_each(|(out, value)| *out = *value),
-        Residual::Add => pairs.for_each(|(out, value)| *out += *value),
+    activate(epilogue.activation, &mut values);
+    if epilogue.residual == Residual::Add {
+        let residual = whole_panel(out);
+        for i in 0..PANEL_ROWS {
+            values[i] += residual[i];
+        }
     }
+    match out.first_chunk_mut() {
+        Some(whole) => *whole = values,
+        None => out.copy_from_slice(&values[..out.len()]),
+    }
+}
+
+/// The first 8 of `x`, filled up with zeros.
+#[inline(always)]
+fn whole_panel(x: &[f32]) -> [f32; PANEL_ROWS] {
+    x.first_chunk().copied().unwrap_or_else(|| {
+        let mut filled = [0.0; PANEL_ROWS];
+        filled[..x.len()].copy_from_slice(x);
+        filled
+    })
 }

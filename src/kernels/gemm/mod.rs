@@ -5,7 +5,7 @@ mod frame;
 use core::ops::Range;
 
 use super::Activation;
-pub(super) use frame::{MAX_ROWS, Product, Scales, Tile, gemm};
+pub(super) use frame::{Product, Scales, Tile, gemm};
 
 /// The inputs of a product: M rows of K.
 #[derive(Clone, Copy, Debug)]

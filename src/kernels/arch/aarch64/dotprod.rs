@@ -5,21 +5,19 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use half::f16;
-
-use super::neon::{Float, prefetch, to_array};
+use super::neon::{self, prefetch, store};
 use crate::kernels::Isa;
-use crate::kernels::gemm::{MAX_ROWS, Tile};
-use crate::kernels::table::{Kernels, gemm_kernels};
+use crate::kernels::gemm::Tile;
+use crate::kernels::table::{GemmKernels, Kernels, gemm_kernel};
 use crate::tensor::{K_GROUP, PANEL_ROWS};
 
 pub(in crate::kernels) static NEON_DOTPROD: Kernels = Kernels {
     isa: Isa::NeonDotprod,
     rows: &crate::kernels::arch::portable::ROWS,
-    gemm: gemm_kernels!(
-        target_feature(enable = "neon,dotprod");
-        i8: Int8 [8, 1, 2], f16: Float<f16> [4, 2, 4], f32: Float<f32> [4, 2, 4]
-    ),
+    gemm: GemmKernels {
+        i8: gemm_kernel!(target_feature(enable = "neon,dotprod"); Int8 [8, 1, 2]),
+        ..neon::GEMM
+    },
 };
 
 /// `acc + w · (group LANE of a)` for four rows: the stable library has no intrinsic for it.
@@ -92,9 +90,9 @@ impl Tile for Int8 {
     }
 
     #[inline(always)]
-    unsafe fn sums(acc: Self::Acc) -> [[i32; PANEL_ROWS]; MAX_ROWS] {
-        // SAFETY: NEON is the caller's promise.
-        [unsafe { to_array(acc[0], acc[1]) }; MAX_ROWS]
+    unsafe fn store(acc: Self::Acc, sums: *mut [i32; PANEL_ROWS], _stride: usize) {
+        // SAFETY: the caller lets us write 8 sums; NEON is its promise.
+        unsafe { store(acc[0], acc[1], sums) };
     }
 
     #[inline(always)]

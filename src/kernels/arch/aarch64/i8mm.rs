@@ -5,25 +5,17 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use half::f16;
-
 use super::dotprod;
-use super::neon::{Float, prefetch, to_array};
+use super::neon::{self, prefetch, store};
 use crate::kernels::Isa;
-use crate::kernels::gemm::{MAX_ROWS, Product, Tile, gemm};
-use crate::kernels::table::{GemmKernels, Kernels, gemm_kernels, with_features};
+use crate::kernels::gemm::{Product, Tile, gemm};
+use crate::kernels::table::{Gemm, GemmKernels, Kernels, with_features};
 use crate::tensor::{ColumnsMut, K_GROUP, PANEL_ROWS};
 
 pub(in crate::kernels) static NEON_I8MM: Kernels = Kernels {
     isa: Isa::NeonI8mm,
     rows: &crate::kernels::arch::portable::ROWS,
-    gemm: GemmKernels {
-        i8: gemm_i8,
-        ..gemm_kernels!(
-            target_feature(enable = "neon,i8mm");
-            i8: Int8 [4, 1, 1], f16: Float<f16> [4, 2, 4], f32: Float<f32> [4, 2, 4]
-        )
-    },
+    gemm: GemmKernels { i8: Gemm { run: gemm_i8, tile: (8, 8) }, ..neon::GEMM },
 };
 
 with_features! { target_feature(enable = "neon,dotprod,i8mm");
@@ -85,7 +77,11 @@ impl Tile for Int8 {
     #[inline(always)]
     unsafe fn load_a(row: *const i8, stride: usize) -> Self::A {
         // SAFETY: the caller lets us read 8 elements of both rows; NEON is its promise.
-        unsafe { vcombine_s8(vld1_s8(row), vld1_s8(row.add(stride))) }
+        unsafe {
+            let (first, second) = (row.cast::<i64>(), row.add(stride).cast::<i64>());
+            let both = vsetq_lane_s64::<1>(second.read_unaligned(), vdupq_n_s64(first.read_unaligned()));
+            vreinterpretq_s8_s64(both)
+        }
     }
 
     #[inline(always)]
@@ -112,13 +108,14 @@ impl Tile for Int8 {
     }
 
     #[inline(always)]
-    unsafe fn sums(acc: Self::Acc) -> [[i32; PANEL_ROWS]; MAX_ROWS] {
-        // SAFETY: NEON is the caller's promise.
+    unsafe fn store(acc: Self::Acc, sums: *mut [i32; PANEL_ROWS], stride: usize) {
+        // SAFETY: the caller lets us write 8 sums at both places; NEON is its promise.
         unsafe {
             let wide = acc.map(|sums| vreinterpretq_s64_s32(sums));
             let first = |i: usize| vreinterpretq_s32_s64(vzip1q_s64(wide[i], wide[i + 1]));
             let second = |i: usize| vreinterpretq_s32_s64(vzip2q_s64(wide[i], wide[i + 1]));
-            [to_array(first(0), first(2)), to_array(second(0), second(2))]
+            store(first(0), first(2), sums);
+            store(second(0), second(2), sums.add(stride));
         }
     }
 

@@ -9,18 +9,21 @@ use core::marker::PhantomData;
 use half::f16;
 
 use crate::kernels::Isa;
-use crate::kernels::gemm::{MAX_ROWS, Tile};
-use crate::kernels::table::{Kernels, gemm_kernels};
+use crate::kernels::gemm::Tile;
+use crate::kernels::table::{GemmKernels, Kernels, gemm_kernel};
 use crate::tensor::{K_GROUP, PANEL_ROWS};
 
 pub(in crate::kernels) static NEON: Kernels = Kernels {
     isa: Isa::Neon,
     // Compiled for the target's baseline, which is NEON.
     rows: &crate::kernels::arch::portable::ROWS,
-    gemm: gemm_kernels!(
-        target_feature(enable = "neon");
-        i8: Int8 [4, 1, 2], f16: Float<f16> [4, 2, 4], f32: Float<f32> [4, 2, 4]
-    ),
+    gemm: GEMM,
+};
+
+pub(super) const GEMM: GemmKernels = GemmKernels {
+    i8: gemm_kernel!(target_feature(enable = "neon"); Int8 [4, 1, 2]),
+    f16: gemm_kernel!(target_feature(enable = "neon"); Float<f16> [4, 2, 4]),
+    f32: gemm_kernel!(target_feature(enable = "neon"); Float<f32> [4, 2, 4]),
 };
 
 /// Asks for a cache line; any address will do.
@@ -32,19 +35,35 @@ pub(super) fn prefetch(address: *const u8) {
     }
 }
 
-/// Two registers of four, in memory order.
+/// Writes two registers of four.
 ///
 /// # Safety
-/// The CPU must have NEON.
+/// `sums` must be writable, and the CPU must have NEON.
 #[inline(always)]
-pub(super) unsafe fn to_array(low: int32x4_t, high: int32x4_t) -> [i32; PANEL_ROWS] {
-    let mut out = [0; PANEL_ROWS];
-    // SAFETY: `out` holds eight; NEON is the caller's promise.
+pub(super) unsafe fn store(low: int32x4_t, high: int32x4_t, sums: *mut [i32; PANEL_ROWS]) {
+    // SAFETY: the caller's promises.
     unsafe {
-        vst1q_s32(out.as_mut_ptr(), low);
-        vst1q_s32(out.as_mut_ptr().add(4), high);
+        vst1q_s32(sums.cast(), low);
+        vst1q_s32(sums.cast::<i32>().add(4), high);
     }
-    out
+}
+
+/// Four elements, repeated over a register. Assembly, because the compiler, once it knows that both halves are equal,
+/// takes apart the weights instead of using the instructions for upper halves.
+///
+/// # Safety
+/// Four elements must be readable, and the CPU must have NEON.
+#[inline(always)]
+unsafe fn repeat(group: *const i8) -> int8x16_t {
+    let repeated;
+    // SAFETY: the caller's promise.
+    unsafe {
+        asm!(
+            "ld1r {{{0:v}.4s}}, [{1}]", out(vreg) repeated, in(reg) group,
+            options(pure, readonly, nostack, preserves_flags),
+        );
+    }
+    repeated
 }
 
 /// int8 by int8 without `sdot`: products of two k groups are added in 16 bits, which holds two of at most
@@ -71,12 +90,8 @@ impl Tile for Int8 {
 
     #[inline(always)]
     unsafe fn load_a(row: *const i8, _stride: usize) -> Self::A {
-        let groups = row.cast::<i32>();
         // SAFETY: the caller lets us read 8 elements; NEON is its promise.
-        unsafe {
-            let (first, second) = (groups.read_unaligned(), groups.add(1).read_unaligned());
-            [vreinterpretq_s8_s32(vdupq_n_s32(first)), vreinterpretq_s8_s32(vdupq_n_s32(second))]
-        }
+        unsafe { [repeat(row), repeat(row.add(K_GROUP))] }
     }
 
     #[inline(always)]
@@ -106,9 +121,9 @@ impl Tile for Int8 {
     }
 
     #[inline(always)]
-    unsafe fn sums(acc: Self::Acc) -> [[i32; PANEL_ROWS]; MAX_ROWS] {
-        // SAFETY: NEON is the caller's promise.
-        [unsafe { to_array(vpaddq_s32(acc[0], acc[1]), vpaddq_s32(acc[2], acc[3])) }; MAX_ROWS]
+    unsafe fn store(acc: Self::Acc, sums: *mut [i32; PANEL_ROWS], _stride: usize) {
+        // SAFETY: the caller lets us write 8 sums; NEON is its promise.
+        unsafe { store(vpaddq_s32(acc[0], acc[1]), vpaddq_s32(acc[2], acc[3]), sums) };
     }
 
     #[inline(always)]
@@ -118,10 +133,10 @@ impl Tile for Int8 {
 }
 
 /// f32 by f32 or f16: a multiplication and an addition, never fused.
-pub(super) struct Float<W>(PhantomData<W>);
+struct Float<W>(PhantomData<W>);
 
 /// Eight weights to f32.
-pub(super) trait Load: Copy + Default {
+trait Load: Copy + Default {
     /// # Safety
     /// Eight elements must be readable, and the CPU must have NEON.
     unsafe fn load(weights: *const Self) -> [float32x4_t; 2];
@@ -182,10 +197,12 @@ impl<W: Load> Tile for Float<W> {
     }
 
     #[inline(always)]
-    unsafe fn sums(acc: Self::Acc) -> [[f32; PANEL_ROWS]; MAX_ROWS] {
-        // SAFETY: NEON is the caller's promise.
-        let bits = unsafe { to_array(vreinterpretq_s32_f32(acc[0]), vreinterpretq_s32_f32(acc[1])) };
-        [bits.map(|bits| f32::from_bits(bits as u32)); MAX_ROWS]
+    unsafe fn store(acc: Self::Acc, sums: *mut [f32; PANEL_ROWS], _stride: usize) {
+        // SAFETY: the caller lets us write 8 sums; NEON is its promise.
+        unsafe {
+            vst1q_f32(sums.cast(), acc[0]);
+            vst1q_f32(sums.cast::<f32>().add(4), acc[1]);
+        }
     }
 
     #[inline(always)]

@@ -8,32 +8,19 @@ use core::marker::PhantomData;
 use half::f16;
 
 use crate::kernels::Isa;
-use crate::kernels::gemm::{MAX_ROWS, Tile};
-use crate::kernels::table::{Kernels, RowKernels, gemm_kernels, row_kernels};
+use crate::kernels::gemm::Tile;
+use crate::kernels::table::{GemmKernels, Kernels, RowKernels, gemm_kernel, row_kernels};
 use crate::tensor::{K_GROUP, PANEL_ROWS};
 
 pub(super) static ROWS: RowKernels = row_kernels!(target_feature(enable = "avx2,f16c"));
 
-pub(in crate::kernels) static AVX2: Kernels = Kernels {
-    isa: Isa::Avx2,
-    rows: &ROWS,
-    gemm: gemm_kernels!(
-        target_feature(enable = "avx2,f16c");
-        i8: Int8 [4, 2, 4], f16: Float<f16> [4, 2, 8], f32: Float<f32> [4, 2, 8]
-    ),
-};
+pub(in crate::kernels) static AVX2: Kernels = Kernels { isa: Isa::Avx2, rows: &ROWS, gemm: GEMM };
 
-/// Eight i32 or f32 of a register in memory order.
-///
-/// # Safety
-/// The CPU must have AVX.
-#[inline(always)]
-pub(super) unsafe fn to_array(x: __m256i) -> [i32; PANEL_ROWS] {
-    let mut out = [0; PANEL_ROWS];
-    // SAFETY: `out` is 32 bytes; AVX is the caller's promise.
-    unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), x) };
-    out
-}
+pub(super) const GEMM: GemmKernels = GemmKernels {
+    i8: gemm_kernel!(target_feature(enable = "avx2"); Int8 [4, 2, 4]),
+    f16: gemm_kernel!(target_feature(enable = "avx2,f16c"); Float<f16> [4, 2, 8]),
+    f32: gemm_kernel!(target_feature(enable = "avx2"); Float<f32> [4, 2, 8]),
+};
 
 /// int8 by int8 without VNNI: `vpmaddubsw` multiplies unsigned by signed and adds pairs in 16 bits.
 ///
@@ -82,9 +69,9 @@ impl Tile for Int8 {
     }
 
     #[inline(always)]
-    unsafe fn sums(acc: Self::Acc) -> [[i32; PANEL_ROWS]; MAX_ROWS] {
-        // SAFETY: AVX2 is the caller's promise.
-        [unsafe { to_array(acc) }; MAX_ROWS]
+    unsafe fn store(acc: Self::Acc, sums: *mut [i32; PANEL_ROWS], _stride: usize) {
+        // SAFETY: the caller lets us write 8 sums; AVX2 is its promise.
+        unsafe { _mm256_storeu_si256(sums.cast(), acc) };
     }
 
     #[inline(always)]
@@ -101,10 +88,10 @@ pub(super) fn prefetch(address: *const u8) {
 }
 
 /// f32 by f32 or f16: a multiplication and an addition, never fused.
-pub(super) struct Float<W>(PhantomData<W>);
+struct Float<W>(PhantomData<W>);
 
 /// Eight weights to f32.
-pub(super) trait Load: Copy + Default {
+trait Load: Copy + Default {
     /// # Safety
     /// Eight elements must be readable, and the CPU must have AVX and F16C.
     unsafe fn load(weights: *const Self) -> __m256;
@@ -160,9 +147,9 @@ impl<W: Load> Tile for Float<W> {
     }
 
     #[inline(always)]
-    unsafe fn sums(acc: Self::Acc) -> [[f32; PANEL_ROWS]; MAX_ROWS] {
-        // SAFETY: AVX is the caller's promise.
-        [unsafe { to_array(_mm256_castps_si256(acc)) }.map(|bits| f32::from_bits(bits as u32)); MAX_ROWS]
+    unsafe fn store(acc: Self::Acc, sums: *mut [f32; PANEL_ROWS], _stride: usize) {
+        // SAFETY: the caller lets us write 8 sums; AVX is its promise.
+        unsafe { _mm256_storeu_ps(sums.cast(), acc) };
     }
 
     #[inline(always)]

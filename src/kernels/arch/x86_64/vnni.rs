@@ -9,34 +9,31 @@
 use core::arch::x86_64::*;
 use core::marker::PhantomData;
 
-use half::f16;
-
-use super::avx2::{Float, prefetch, to_array};
+use super::avx2::{self, prefetch};
 use crate::kernels::Isa;
-use crate::kernels::gemm::{MAX_ROWS, Tile};
-use crate::kernels::table::{Kernels, RowKernels, gemm_kernels, row_kernels};
+use crate::kernels::gemm::Tile;
+use crate::kernels::table::{GemmKernels, Kernels, RowKernels, gemm_kernel, row_kernels};
 use crate::tensor::{K_GROUP, PANEL_ROWS};
 
 pub(in crate::kernels) static AVX_VNNI: Kernels = Kernels {
     isa: Isa::AvxVnni,
-    rows: &super::avx2::ROWS,
-    gemm: gemm_kernels!(
-        target_feature(enable = "avx2,f16c,avxvnni");
-        i8: Int8<Vex> [4, 2, 4], f16: Float<f16> [4, 2, 8], f32: Float<f32> [4, 2, 8]
-    ),
+    rows: &avx2::ROWS,
+    gemm: GemmKernels {
+        i8: gemm_kernel!(target_feature(enable = "avx2,avxvnni"); Int8<Vex> [4, 2, 4]),
+        ..avx2::GEMM
+    },
 };
 
 pub(in crate::kernels) static AVX512_VNNI: Kernels = Kernels {
     isa: Isa::Avx512Vnni,
     rows: &ROWS,
-    gemm: gemm_kernels!(
-        target_feature(enable = "avx2,f16c,avx512f,avx512bw,avx512vl,avx512vnni");
-        i8: Int8<Evex> [4, 4, 8], f16: Float<f16> [4, 4, 8], f32: Float<f32> [4, 4, 8]
-    ),
+    gemm: GemmKernels {
+        i8: gemm_kernel!(target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni"); Int8<Evex> [4, 4, 8]),
+        ..avx2::GEMM
+    },
 };
 
-static ROWS: RowKernels =
-    row_kernels!(target_feature(enable = "avx2,f16c,avx512f,avx512bw,avx512vl,avx512vnni"));
+static ROWS: RowKernels = row_kernels!(target_feature(enable = "avx512f,avx512bw,avx512vl"));
 
 /// The instruction in one of its encodings.
 trait Encoding {
@@ -107,9 +104,9 @@ impl<E: Encoding> Tile for Int8<E> {
     }
 
     #[inline(always)]
-    unsafe fn sums(acc: Self::Acc) -> [[i32; PANEL_ROWS]; MAX_ROWS] {
-        // SAFETY: AVX2 is the caller's promise.
-        [unsafe { to_array(acc) }; MAX_ROWS]
+    unsafe fn store(acc: Self::Acc, sums: *mut [i32; PANEL_ROWS], _stride: usize) {
+        // SAFETY: the caller lets us write 8 sums; AVX2 is its promise.
+        unsafe { _mm256_storeu_si256(sums.cast(), acc) };
     }
 
     #[inline(always)]
