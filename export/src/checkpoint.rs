@@ -25,6 +25,8 @@ pub struct Checkpoint {
     pub source_vocabulary: Vec<u8>,
     /// The section of the target vocabulary, if it is another.
     pub target_vocabulary: Option<Vec<u8>>,
+    /// The golden section, if there is one; see [`golden::record`](crate::quantize::golden::record).
+    pub golden: Option<Vec<u8>>,
     /// The tensors by name.
     pub tensors: BTreeMap<String, Tensor>,
 }

@@ -110,10 +110,18 @@ fn functions_of_one_element() {
     for op in [Op::Neg, Op::Erf, Op::Tanh, Op::Sigmoid, Op::Relu] {
         check(&[("x", &[2, 5])], |g, v| g.unary(op.clone(), v[0]));
     }
+    check(&[("x", &[2, 5])], |g, v| {
+        let square = g.mul(v[0], v[0]);
+        let one = g.scalar(1.0);
+        let shifted = g.add(square, one);
+        let root = g.unary(Op::Sqrt, shifted);
+        g.unary(Op::Reciprocal, root)
+    });
 }
 
 #[test]
 fn functions_of_a_row() {
+    check(&[("x", &[3, 4])], |g, v| g.row_mean(v[0]));
     check(&[("x", &[3, 4])], |g, v| g.unary(Op::Softmax, v[0]));
     check(&[("x", &[3, 4])], |g, v| g.unary(Op::LogSoftmax, v[0]));
     check(&[("x", &[3, 8]), ("weight", &[8]), ("bias", &[8])], |g, v| g.layer_norm(v[0], v[1], v[2], 1e-5));

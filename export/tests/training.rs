@@ -1,14 +1,15 @@
 //! Training through ONNX Runtime: whole models against finite differences, runs against their repetition.
 
+mod setup;
+
+use setup::{config, library_is_missing, specs};
 use siskin::decode::Strategy;
-use siskin::kernels::Activation;
-use siskin::model::{Model, ModelSpec, NormKind, Positions, Presence, Tying, schema};
-use siskin::nn::NormOrder;
+use siskin::format::File;
+use siskin::model::{Autoregression, Model, ModelSpec, schema};
 use siskin::pipeline::Translator;
 use siskin::tensor::AlignedBytes;
 use siskin_export::onnx::transformer::{Dropout, Regularization, emit};
-use siskin_export::onnxruntime;
-use siskin_export::quantize::{Precision, write_model};
+use siskin_export::quantize::{Precision, golden, write_model};
 use siskin_export::train::adamw::AdamW;
 use siskin_export::train::batch::Batch;
 use siskin_export::train::data::{Cleaning, Example, Pair};
@@ -21,32 +22,6 @@ use siskin_export::train::{Config, OrtEngine, Snapshot, Trainer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-fn library_is_missing() -> bool {
-    onnxruntime::library_path()
-        .inspect_err(|error| eprintln!("SKIPPED: nothing is trained: {error}"))
-        .is_err()
-}
-
-/// A small recipe.
-fn config() -> Config {
-    let recipe = r#"
-        seed = 3
-        model = { d_model = 16, heads = 2, ffn_width = 24, encoder_layers = 1, decoder_layers = 1, max_positions = 16 }
-        data = { source = "characters", target = "words" }
-        [training]
-        steps = 12
-        batch_tokens = 60
-        learning_rate = 0.01
-        warmup = 4
-        decay = "cosine"
-        dropout = { residual = 0.1, attention = 0.1, ffn = 0.1 }
-        ema = 0.9
-        log_every = 4
-        evaluate_every = 6
-    "#;
-    toml::from_str(recipe).expect("a recipe")
-}
 
 fn folder(name: &str) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("siskin-training-{}-{name}", std::process::id()));
@@ -63,13 +38,17 @@ fn pairs() -> Vec<Pair> {
 }
 
 fn new_trainer(config: &Config, folder: &Path) -> Trainer<OrtEngine> {
+    try_new_trainer(config, folder).unwrap()
+}
+
+fn try_new_trainer(config: &Config, folder: &Path) -> siskin::Result<Trainer<OrtEngine>> {
     let pairs = pairs();
     let vocabularies = Vocabularies::learn(&pairs, config.data.source, config.data.target).unwrap();
     let spec = config.spec(vocabularies.source().unwrap().len(), vocabularies.target().unwrap().len());
     let weights = initialize(&emit(&spec, config.regularization()).unwrap().graph, config.seed);
     let engine = OrtEngine::new(&spec, config.regularization(), config.optimizer, 1, &weights).unwrap();
     let train = (pairs.as_slice(), &mut Cleaning::default());
-    Trainer::new(config.clone(), engine, vocabularies, train, pairs.clone(), folder).unwrap()
+    Trainer::new(config.clone(), engine, vocabularies, train, pairs.clone(), folder)
 }
 
 #[test]
@@ -113,9 +92,9 @@ fn parameters_are_the_tensors_of_the_runtime() {
 
 #[test]
 fn blocks_that_cannot_be_trained_are_refused_by_name() {
-    let spec = ModelSpec { norm: NormKind::Rms, ..config().spec(7, 9) };
+    let spec = ModelSpec { autoregression: Autoregression::Ssru, ..config().spec(7, 9) };
     let error = emit(&spec, Regularization::default()).err().unwrap();
-    assert!(error.to_string().contains("`norm`"), "{error}");
+    assert!(error.to_string().contains("`autoregression`"), "{error}");
 }
 
 /// Trains, writes a model file and runs it: what the trainer's graph says greedily, the runtime says.
@@ -136,7 +115,13 @@ fn a_model_learns_to_reverse_words_and_the_runtime_agrees() {
     let accuracy = last["dev_accuracy"].as_f64().unwrap();
     assert!(accuracy > 0.9, "{last}");
 
-    let checkpoint = Snapshot::read(&folder.join(LAST)).unwrap().model().unwrap();
+    let mut checkpoint = Snapshot::read(&folder.join(LAST)).unwrap().model().unwrap();
+    checkpoint.golden = Some(golden::record(&checkpoint, Precision::I8, &["abc", "cab"]).unwrap());
+    let file = AlignedBytes::copy_of(&write_model(&checkpoint, Precision::I8).unwrap());
+    let golden = File::parse(file.as_slice()).unwrap().golden().unwrap();
+    assert_eq!((golden.len(), golden.beam()), (2, 4));
+    assert_eq!(golden.iter().next().unwrap().source.iter().collect::<Vec<u32>>(), [3, 4, 5, 0]);
+
     for precision in [Precision::F32, Precision::F16, Precision::I8] {
         let file = AlignedBytes::copy_of(&write_model(&checkpoint, precision).unwrap());
         let mut translator = Translator::new(Arc::new(Model::from_bytes(file).unwrap())).unwrap();
@@ -149,6 +134,18 @@ fn a_model_learns_to_reverse_words_and_the_runtime_agrees() {
         assert_eq!(correct as f64 / pairs().len() as f64, accuracy, "{precision:?}");
     }
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn data_that_leaves_no_example_is_an_error() {
+    if library_is_missing() {
+        return;
+    }
+    let mut config = config();
+    config.model.max_positions = 1; // the end token alone
+    let error = try_new_trainer(&config, &folder("empty")).err().unwrap();
+    assert_eq!(error.kind(), siskin::ErrorKind::InvalidOption);
+    assert!(error.to_string().contains("max_positions"), "{error}");
 }
 
 #[test]
@@ -167,30 +164,6 @@ fn a_loss_that_is_no_number_stops_the_run() {
     assert_eq!(error.kind(), siskin::ErrorKind::NonFinite);
     assert!(error.to_string().contains("at step 7"), "{error}");
     std::fs::remove_dir_all(folder).unwrap();
-}
-
-/// The specs that differ from the recipe's in one block each.
-fn specs() -> Vec<(&'static str, ModelSpec)> {
-    // Smooth, so that no kink is within the differences.
-    let base = ModelSpec { activation: Activation::GeluErf, ..config().spec(7, 9) };
-    let with = |change: &dyn Fn(&mut ModelSpec)| {
-        let mut spec = base.clone();
-        change(&mut spec);
-        spec
-    };
-    vec![
-        ("pre-norm, GELU, sinusoidal, decoder tied", base.clone()),
-        ("post-norm", with(&|s| (s.norm_order, s.final_norm) = (NormOrder::Post, Presence::Absent))),
-        ("ReLU", with(&|s| s.activation = Activation::Relu)),
-        ("GELU by tanh", with(&|s| s.activation = Activation::GeluTanh)),
-        ("SiLU", with(&|s| s.activation = Activation::Silu)),
-        ("learned positions", with(&|s| s.positions = Positions::Learned { offset: 2 })),
-        ("no positions, no biases", with(&|s| (s.positions, s.biases) = (Positions::None, Presence::Absent))),
-        ("embedding norm", with(&|s| s.embedding_norm = Presence::Present)),
-        ("all tied", with(&|s| (s.tying, s.source_vocabulary) = (Tying::All, 9))),
-        ("embeddings tied", with(&|s| (s.tying, s.source_vocabulary) = (Tying::Embeddings, 9))),
-        ("nothing tied, scaled output", with(&|s| (s.tying, s.output_scale) = (Tying::None, 0.25))),
-    ]
 }
 
 #[test]

@@ -142,6 +142,7 @@ impl fmt::Display for KernelName {
             Isa::Neon => "aarch64-neon",
             Isa::NeonDotprod => "aarch64-dotprod",
             Isa::NeonI8mm => "aarch64-i8mm",
+            Isa::WasmSimd128 => "wasm32-simd128",
         };
         write!(f, "{}/{isa}/{}x{}", self.operation, self.tile.0, self.tile.1)
     }
@@ -192,6 +193,8 @@ impl Kernels {
             Isa::NeonDotprod => &arch::aarch64::NEON_DOTPROD,
             #[cfg(target_arch = "aarch64")]
             Isa::NeonI8mm => &arch::aarch64::NEON_I8MM,
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Isa::WasmSimd128 => &arch::wasm32::WASM_SIMD128,
             _ => return None,
         };
         isa.is_available().then_some(table)

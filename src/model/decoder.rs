@@ -1,6 +1,7 @@
 //! One step of the decoder.
 
-use super::session::{Buffers, Hypotheses, Sources};
+use super::buffers::Buffers;
+use super::cache::{Hypotheses, Sources};
 use super::spec::ModelSpec;
 use super::weights::{Decoder, History, Weights};
 use crate::kernels::{Activation, Attention, Residual, RowIndex, Rows};

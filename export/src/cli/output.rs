@@ -1,11 +1,15 @@
 //! What the commands that write a model file have in common.
 
 use crate::checkpoint::Checkpoint;
-use crate::quantize::{Precision, write_model};
+use crate::quantize::{Precision, golden, write_model};
 use clap::{Args, ValueEnum};
-use siskin::Result;
 use siskin::format::write_atomically;
+use siskin::{Error, Result};
+use std::fs;
 use std::path::PathBuf;
+
+/// Golden sentences in a file.
+const GOLDEN: usize = 16;
 
 /// Where the model file goes, its type and its card.
 #[derive(Args)]
@@ -16,6 +20,10 @@ pub struct OutputArguments {
     /// Element type of the weight matrices
     #[arg(long = "type", value_enum, default_value = "int8")]
     precision: Type,
+    /// Texts, one a line, of which the first 16 become golden sentences: their outputs are kept in the file. Of a line
+    /// with a tab, what stands before it
+    #[arg(long, value_name = "FILE")]
+    golden: Option<PathBuf>,
     /// For the card: the model's name
     #[arg(long)]
     name: Option<String>,
@@ -66,6 +74,13 @@ impl OutputArguments {
             Type::F16 => Precision::F16,
             Type::Int8 => Precision::I8,
         };
+        if let Some(path) = &self.golden {
+            let texts =
+                fs::read_to_string(path).map_err(|e| Error::io(format!("reading {}", path.display()), e))?;
+            let sources = texts.lines().filter_map(|line| line.split('\t').next());
+            let sources: Vec<&str> = sources.filter(|source| !source.is_empty()).take(GOLDEN).collect();
+            checkpoint.golden = Some(golden::record(&checkpoint, precision, &sources)?);
+        }
         let bytes = write_model(&checkpoint, precision)?;
         write_atomically(&self.out, &bytes)?;
         println!("{}: {} tensors, {} bytes", self.out.display(), checkpoint.tensors.len(), bytes.len());

@@ -30,6 +30,9 @@ pub struct Arguments {
     /// The size of the model, where there is no recipe
     #[arg(long, value_enum, default_value = "small", conflicts_with = "config")]
     size: Size,
+    /// Stop at this step, although the recipe has more
+    #[arg(long, value_name = "STEP")]
+    until: Option<u64>,
     /// Threads of ONNX Runtime
     #[arg(long, default_value_t = 1)]
     threads: usize,
@@ -70,7 +73,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         println!("continuing at step {}", snapshot.progress.step);
         trainer.resume(snapshot)?;
     }
-    let progress = trainer.run()?;
+    let progress = trainer.run_until(arguments.until.unwrap_or(u64::MAX))?;
     if let Some((loss, step)) = progress.best {
         println!("done: {} steps; lowest dev loss {loss:.4} at step {step}", progress.step);
     }

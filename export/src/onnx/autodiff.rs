@@ -4,7 +4,7 @@
 //! `dy`, on to its inputs by the rule of its operator; where a value is read more than once the parts are added up.
 //! The gradients are further nodes of the same graph, so any ONNX Runtime can run them.
 
-use super::graph::{Graph, Node, Op, Value};
+use super::graph::{Dim, Graph, Node, Op, Value};
 use std::collections::{HashMap, HashSet};
 
 impl Graph {
@@ -77,6 +77,8 @@ impl Graph {
             Op::Tanh => one_input(self.tanh_rule(y, dy)),
             Op::Sigmoid => one_input(self.sigmoid_rule(y, dy)),
             Op::Relu => one_input(self.relu_rule(y, dy)),
+            Op::Sqrt => one_input(self.sqrt_rule(y, dy)),
+            Op::Reciprocal => one_input(self.reciprocal_rule(y, dy)),
             Op::Gemm { trans_a, trans_b } => {
                 let (trans_a, trans_b) = (*trans_a, *trans_b);
                 self.each(x, wants, |g, i| g.gemm_rule(x, i, dy, trans_a, trans_b))
@@ -94,6 +96,7 @@ impl Graph {
                 let table = self.shape(x[0]).to_vec();
                 one_input(self.scatter_add(&table, x[1], dy))
             }
+            Op::ReduceMean => one_input(self.row_mean_rule(x[0], dy)),
             Op::ReduceSum { keep_dims } => one_input(self.reduce_sum_rule(x[0], dy, *keep_dims)),
             other => panic!("{other:?} has no gradient rule"),
         }
@@ -150,6 +153,20 @@ impl Graph {
     fn relu_rule(&mut self, y: Value, dy: Value) -> Value {
         let open = self.unary(Op::Sign, y);
         self.mul(dy, open)
+    }
+
+    /// dx = dy / 2y.
+    fn sqrt_rule(&mut self, y: Value, dy: Value) -> Value {
+        let inverse = self.unary(Op::Reciprocal, y);
+        let slope = self.scale(inverse, 0.5);
+        self.mul(dy, slope)
+    }
+
+    /// dx = -dy y^2.
+    fn reciprocal_rule(&mut self, y: Value, dy: Value) -> Value {
+        let square = self.mul(y, y);
+        let product = self.mul(dy, square);
+        self.unary(Op::Neg, product)
     }
 
     /// With Y = op(A) op(B) + bias: dA = dY op(B)^T, dB = op(A)^T dY (transposed back where A or B was), and the
@@ -233,6 +250,15 @@ impl Graph {
             }
             _ => graph.reduce_sum(dy, &rows, false),
         })
+    }
+
+    /// dy over the length of a row, for each element of it.
+    fn row_mean_rule(&mut self, x: Value, dy: Value) -> Value {
+        let Some(Dim::Fixed(width)) = self.shape(x).last().copied() else {
+            panic!("rows have a fixed length")
+        };
+        let share = self.scale(dy, 1.0 / width as f32);
+        self.expand_as(share, x)
     }
 
     /// dy repeated along the summed dimensions.

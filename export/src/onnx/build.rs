@@ -61,7 +61,8 @@ impl Graph {
         }
     }
 
-    /// An operator on each element: `Neg`, `Exp`, `Erf`, `Tanh`, `Sigmoid`, `Relu`, `Sign`; or on each row:
+    /// An operator on each element: `Neg`, `Exp`, `Erf`, `Tanh`, `Sigmoid`, `Relu`, `Sign`, `Sqrt`,
+    /// `Reciprocal`; or on each row:
     /// `Softmax`, `LogSoftmax`.
     pub fn unary(&mut self, op: Op, x: Value) -> Value {
         let shape = self.shape(x).to_vec();
@@ -225,7 +226,7 @@ impl Graph {
     }
 
     /// The mean over the last dimension, which stays with size one.
-    pub(super) fn row_mean(&mut self, x: Value) -> Value {
+    pub fn row_mean(&mut self, x: Value) -> Value {
         let mut shape = self.shape(x).to_vec();
         *shape.last_mut().expect("a row") = Dim::Fixed(1);
         self.node(Op::ReduceMean, &[x], shape)

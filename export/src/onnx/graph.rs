@@ -54,6 +54,8 @@ pub enum Op {
     Sigmoid,
     Relu,
     Sign,
+    Sqrt,
+    Reciprocal,
     Gemm { trans_a: bool, trans_b: bool },
     MatMul,
     Transpose { perm: Vec<usize> },

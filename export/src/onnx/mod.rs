@@ -3,6 +3,7 @@
 
 pub mod autodiff;
 pub mod build;
+pub mod functions;
 pub mod graph;
 pub mod proto;
 pub mod serialize;

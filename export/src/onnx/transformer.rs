@@ -71,7 +71,7 @@ pub struct Emitted {
 /// padding), and the [dropout masks](Emitted::dropout_masks).
 ///
 /// # Errors
-/// When `spec` has a block that cannot be trained: RMS norm, gated feed-forward layers, relative positions, SSRU.
+/// When `spec` has a block that cannot be trained: relative positions, SSRU.
 pub fn emit(spec: &ModelSpec, regularization: Regularization) -> Result<Emitted> {
     check(spec)?;
     let mut emitter = Emitter {
@@ -92,8 +92,6 @@ pub fn emit(spec: &ModelSpec, regularization: Regularization) -> Result<Emitted>
 
 fn check(spec: &ModelSpec) -> Result<()> {
     let unknown = [
-        (spec.norm != NormKind::Layer, "norm"),
-        (spec.ffn != FfnShape::Plain, "ffn"),
         (matches!(spec.positions, Positions::Relative { .. }), "positions"),
         (spec.autoregression != Autoregression::SelfAttention, "autoregression"),
     ];
@@ -111,8 +109,8 @@ struct Emitter<'a> {
     dropout: Dropout,
     graph: Graph,
     masks: Vec<DropoutMask>,
-    /// Embedding tables by name, for tying.
-    embeddings: Vec<(&'static str, Value)>,
+    /// Embedding tables, source first.
+    embeddings: Vec<Value>,
 }
 
 /// One side of the model: its dimensions and the mask of its self-attention.
@@ -144,7 +142,7 @@ impl Emitter<'_> {
         self.graph.bind("target", mask, 3);
         let side = Side { length: TARGET, tokens: TARGET_TOKENS, mask };
         let table = match self.spec.tying {
-            Tying::All | Tying::Embeddings => self.embeddings[0].1,
+            Tying::All | Tying::Embeddings => self.embeddings[0],
             Tying::Decoder | Tying::None => {
                 self.embedding_table("embedding.target.weight", self.spec.target_vocabulary)
             }
@@ -162,7 +160,7 @@ impl Emitter<'_> {
     fn logits(&mut self, states: Value) -> Value {
         let (vocabulary, width) = (self.spec.target_vocabulary, self.spec.d_model);
         let weight = match self.spec.tying {
-            Tying::All | Tying::Decoder => self.embeddings.last().expect("a target embedding").1,
+            Tying::All | Tying::Decoder => *self.embeddings.last().expect("an embedding"),
             Tying::Embeddings | Tying::None => self.graph.parameter("output.weight", &[vocabulary, width]),
         };
         let bias = (self.spec.output_bias == Presence::Present)
@@ -188,9 +186,9 @@ impl Emitter<'_> {
         graph.reshape(loss, &[])
     }
 
-    fn embedding_table(&mut self, name: &'static str, vocabulary: usize) -> Value {
+    fn embedding_table(&mut self, name: &str, vocabulary: usize) -> Value {
         let table = self.graph.parameter(name, &[vocabulary, self.spec.d_model]);
-        self.embeddings.push((name, table));
+        self.embeddings.push(table);
         table
     }
 
@@ -253,8 +251,18 @@ impl Emitter<'_> {
     fn feed_forward(&mut self, x: Value, layer: &str) -> Value {
         self.residual(x, &format!("{layer}.ffn_norm"), |e, x| {
             let (width, inner) = (e.spec.d_model, e.spec.ffn_width);
-            let up = e.linear(x, &format!("{layer}.ffn.up"), width, inner);
-            let active = e.activation(up);
+            let active = match e.spec.ffn {
+                FfnShape::Plain => {
+                    let up = e.linear(x, &format!("{layer}.ffn.up"), width, inner);
+                    e.activation(up)
+                }
+                FfnShape::Gated => {
+                    let gate_up = e.linear(x, &format!("{layer}.ffn.gate_up"), width, 2 * inner);
+                    let parts = e.graph.split(gate_up, 2);
+                    let gate = e.activation(parts[0]);
+                    e.graph.mul(gate, parts[1]) // (Shazeer, 2020)
+                }
+            };
             let active = e.dropped(active, e.dropout.ffn);
             e.linear(active, &format!("{layer}.ffn.down"), inner, width)
         })
@@ -296,8 +304,13 @@ impl Emitter<'_> {
     fn norm(&mut self, x: Value, name: &str) -> Value {
         let width = [self.spec.d_model];
         let weight = self.graph.parameter(&format!("{name}.weight"), &width);
-        let bias = self.graph.parameter(&format!("{name}.bias"), &width);
-        self.graph.layer_norm(x, weight, bias, self.spec.norm_epsilon)
+        match self.spec.norm {
+            NormKind::Layer => {
+                let bias = self.graph.parameter(&format!("{name}.bias"), &width);
+                self.graph.layer_norm(x, weight, bias, self.spec.norm_epsilon)
+            }
+            NormKind::Rms => self.graph.rms_norm(x, weight, self.spec.norm_epsilon),
+        }
     }
 
     fn final_norm(&mut self, x: Value, name: &str) -> Value {
@@ -316,39 +329,10 @@ impl Emitter<'_> {
         match self.spec.activation {
             Activation::Identity => x,
             Activation::Relu => self.graph.unary(Op::Relu, x),
-            Activation::GeluErf => self.gelu(x),
-            Activation::GeluTanh => self.gelu_tanh(x),
-            Activation::Silu => {
-                let gate = self.graph.unary(Op::Sigmoid, x);
-                self.graph.mul(x, gate)
-            }
+            Activation::GeluErf => self.graph.gelu(x),
+            Activation::GeluTanh => self.graph.gelu_tanh(x),
+            Activation::Silu => self.graph.silu(x),
         }
-    }
-
-    /// `x * (1 + erf(x / sqrt(2))) / 2` (Hendrycks & Gimpel, 2016).
-    fn gelu(&mut self, x: Value) -> Value {
-        let graph = &mut self.graph;
-        let scaled = graph.scale(x, std::f32::consts::FRAC_1_SQRT_2);
-        let erf = graph.unary(Op::Erf, scaled);
-        let one = graph.scalar(1.0);
-        let shifted = graph.add(erf, one);
-        let half = graph.scale(x, 0.5);
-        graph.mul(half, shifted)
-    }
-
-    /// `x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2`, the approximation of the same paper.
-    fn gelu_tanh(&mut self, x: Value) -> Value {
-        let graph = &mut self.graph;
-        let square = graph.mul(x, x);
-        let cubic = graph.scale(square, 0.044_715);
-        let one = graph.scalar(1.0);
-        let factor = graph.add(cubic, one);
-        let inner = graph.mul(x, factor);
-        let inner = graph.scale(inner, (2.0 / std::f32::consts::PI).sqrt());
-        let tanh = graph.unary(Op::Tanh, inner);
-        let shifted = graph.add(tanh, one);
-        let half = graph.scale(x, 0.5);
-        graph.mul(half, shifted)
     }
 
     fn scaled(&mut self, x: Value, factor: f32) -> Value {

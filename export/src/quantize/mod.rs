@@ -1,5 +1,7 @@
 //! From a checkpoint to the bytes of a model file, with the weights in the type that was asked for.
 
+pub mod golden;
+
 use crate::checkpoint::{Checkpoint, Tensor};
 use siskin::Result;
 use siskin::format::{File, MetadataBuilder, SectionKind, Writer};
@@ -63,6 +65,9 @@ pub fn write_model(checkpoint: &Checkpoint, precision: Precision) -> Result<Vec<
         if !section.is_empty() {
             writer.optional(kind, section.build());
         }
+    }
+    if let Some(golden) = &checkpoint.golden {
+        writer.optional(SectionKind::Golden, &golden[..]);
     }
     writer.optional(SectionKind::Receipt, receipt(precision, &losses).build());
     writer.critical(SectionKind::SourceVocabulary, &checkpoint.source_vocabulary[..]);

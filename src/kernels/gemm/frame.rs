@@ -263,6 +263,21 @@ unsafe fn tile<T: Tile, const R: usize, const P: usize>(
     rows
 }
 
+/// `body` for every r < rows, written out: the compiler leaves large bodies in a loop, which would keep the
+/// accumulators in memory.
+macro_rules! unroll {
+    ($r:ident < $rows:expr, $body:block) => {
+        unroll!($r < $rows, $body, 0 1 2 3 4 5 6 7)
+    };
+    ($r:ident < $rows:expr, $body:block, $($i:literal)*) => {
+        const { assert!($rows <= MAX_TILE_ROWS) };
+        $(if $i < $rows {
+            let $r = $i;
+            $body
+        })*
+    };
+}
+
 /// Adds `k` products to every sum of a tile: of the rows of `a`, given as first element, distance between rows, and
 /// distance between the two rows of one operand, and the panels of `w`, given as first element and depth of a panel.
 ///
@@ -283,10 +298,10 @@ unsafe fn steps<T: Tile, const R: usize, const P: usize>(
                 let panel = w.add((p * depth + k) * PANEL_ROWS);
                 T::prefetch(panel.wrapping_byte_add(PREFETCH_BYTES));
                 let w = T::load_w(panel);
-                for (r, acc) in acc.iter_mut().enumerate() {
+                unroll!(r < R, {
                     let a = T::load_a(a.add(r * T::ROWS * stride + k), second);
-                    acc[p] = T::multiply(acc[p], a, w);
-                }
+                    acc[r][p] = T::multiply(acc[r][p], a, w);
+                });
             }
         }
     }
