@@ -3,6 +3,7 @@
 pub mod checkpoint;
 pub mod cli;
 pub mod evaluate;
+pub mod golden;
 pub mod onnx;
 pub mod onnxruntime;
 pub mod quantize;

@@ -3,12 +3,13 @@
 mod setup;
 
 use setup::{library_is_missing, specs};
+use siskin::format::MetadataBuilder;
 use siskin::model::{Alignment, Model, ModelSpec, Session, SessionShape};
+use siskin::pipeline::Generation;
 use siskin::tensor::AlignedBytes;
 use siskin_export::checkpoint::Checkpoint;
 use siskin_export::onnx::transformer::{Regularization, emit};
 use siskin_export::quantize::{Precision, write_model};
-use siskin_export::source::plain::{MissingUnknown, vocabulary_section};
 use siskin_export::train::OrtEngine;
 use siskin_export::train::adamw::AdamW;
 use siskin_export::train::batch::Batch;
@@ -29,17 +30,14 @@ fn weights(spec: &ModelSpec) -> Tensors {
 }
 
 fn session(spec: &ModelSpec, weights: &Tensors, batch: &Batch) -> Session {
-    let section = |size: usize| {
-        let list: String = (0..size).map(|i| format!("token{i}\n")).collect();
-        vocabulary_section(&list, siskin::text::Segmentation::Words, MissingUnknown::Leave).unwrap()
-    };
-    let mut checkpoint = Checkpoint {
-        source_vocabulary: section(spec.source_vocabulary),
-        target_vocabulary: Some(section(spec.target_vocabulary)),
+    let checkpoint = Checkpoint {
+        spec: spec.clone(),
+        generation: Generation::default(),
+        card: MetadataBuilder::new(),
+        source_vocabulary: None,
+        target_vocabulary: None,
         tensors: weights.clone(),
-        ..Checkpoint::default()
     };
-    spec.write(&mut checkpoint.spec);
     let file = AlignedBytes::copy_of(&write_model(&checkpoint, Precision::F32).unwrap());
     let shape = SessionShape {
         batch: batch.sentences,

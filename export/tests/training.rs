@@ -4,12 +4,11 @@ mod setup;
 
 use setup::{config, library_is_missing, specs};
 use siskin::decode::Strategy;
-use siskin::format::File;
 use siskin::model::{Autoregression, Model, ModelSpec, schema};
 use siskin::pipeline::Translator;
 use siskin::tensor::AlignedBytes;
 use siskin_export::onnx::transformer::{Dropout, Regularization, emit};
-use siskin_export::quantize::{Precision, golden, write_model};
+use siskin_export::quantize::{Precision, write_model};
 use siskin_export::train::adamw::AdamW;
 use siskin_export::train::batch::Batch;
 use siskin_export::train::data::{Cleaning, Example, Pair};
@@ -115,13 +114,7 @@ fn a_model_learns_to_reverse_words_and_the_runtime_agrees() {
     let accuracy = last["dev_accuracy"].as_f64().unwrap();
     assert!(accuracy > 0.9, "{last}");
 
-    let mut checkpoint = Snapshot::read(&folder.join(LAST)).unwrap().model().unwrap();
-    checkpoint.golden = Some(golden::record(&checkpoint, Precision::I8, &["abc", "cab"]).unwrap());
-    let file = AlignedBytes::copy_of(&write_model(&checkpoint, Precision::I8).unwrap());
-    let golden = File::parse(file.as_slice()).unwrap().golden().unwrap();
-    assert_eq!((golden.len(), golden.beam()), (2, 4));
-    assert_eq!(golden.iter().next().unwrap().source.iter().collect::<Vec<u32>>(), [3, 4, 5, 0]);
-
+    let checkpoint = Snapshot::read(&folder.join(LAST)).unwrap().model().unwrap();
     for precision in [Precision::F32, Precision::F16, Precision::I8] {
         let file = AlignedBytes::copy_of(&write_model(&checkpoint, precision).unwrap());
         let mut translator = Translator::new(Arc::new(Model::from_bytes(file).unwrap())).unwrap();

@@ -128,6 +128,9 @@ impl Step<'_> {
         let half = history.len() / 2;
         let (even, odd) = history.split_at_mut(half);
         let (cells, next_cells) = if hypotheses.position() % 2 == 0 { (odd, even) } else { (even, odd) };
+        if hypotheses.position() == 0 {
+            cells.fill(0.0);
+        }
         let parents = hypotheses.parents();
         let input = spec.norm_order.enter(ctx, norm, x, normed);
         let rows = SsruRows { cells, parents, next_cells, forget, candidate, hidden };

@@ -1,6 +1,7 @@
 //! The commands of `siskin-export`.
 
 pub mod evaluate;
+pub mod golden;
 pub mod import;
 pub mod ort;
 pub mod output;

@@ -1,15 +1,13 @@
 //! What the commands that write a model file have in common.
 
+use super::golden;
 use crate::checkpoint::Checkpoint;
-use crate::quantize::{Precision, golden, write_model};
+use crate::golden::{read_sources, with_golden};
+use crate::quantize::{Precision, write_model};
 use clap::{Args, ValueEnum};
+use siskin::Result;
 use siskin::format::write_atomically;
-use siskin::{Error, Result};
-use std::fs;
 use std::path::PathBuf;
-
-/// Golden sentences in a file.
-const GOLDEN: usize = 16;
 
 /// Where the model file goes, its type and its card.
 #[derive(Args)]
@@ -20,8 +18,7 @@ pub struct OutputArguments {
     /// Element type of the weight matrices
     #[arg(long = "type", value_enum, default_value = "int8")]
     precision: Type,
-    /// Texts, one a line, of which the first 16 become golden sentences: their outputs are kept in the file. Of a line
-    /// with a tab, what stands before it
+    /// Sources, one a line, of which some become golden sentences (see `siskin-export golden`)
     #[arg(long, value_name = "FILE")]
     golden: Option<PathBuf>,
     /// For the card: the model's name
@@ -55,7 +52,7 @@ impl OutputArguments {
     /// Writes the model file of `checkpoint` and says so.
     ///
     /// # Errors
-    /// Those of [`write_model`] and of [`write_atomically`].
+    /// Those of [`write_model`], of [`with_golden`] and of [`write_atomically`].
     pub fn write(&self, mut checkpoint: Checkpoint) -> Result<()> {
         let card = [
             ("name", &self.name),
@@ -74,14 +71,12 @@ impl OutputArguments {
             Type::F16 => Precision::F16,
             Type::Int8 => Precision::I8,
         };
+        let mut bytes = write_model(&checkpoint, precision)?;
         if let Some(path) = &self.golden {
-            let texts =
-                fs::read_to_string(path).map_err(|e| Error::io(format!("reading {}", path.display()), e))?;
-            let sources = texts.lines().filter_map(|line| line.split('\t').next());
-            let sources: Vec<&str> = sources.filter(|source| !source.is_empty()).take(GOLDEN).collect();
-            checkpoint.golden = Some(golden::record(&checkpoint, precision, &sources)?);
+            let sources = read_sources(path, golden::COUNT)?;
+            let sources: Vec<&str> = sources.iter().map(String::as_str).collect();
+            bytes = with_golden(&bytes, &sources)?;
         }
-        let bytes = write_model(&checkpoint, precision)?;
         write_atomically(&self.out, &bytes)?;
         println!("{}: {} tensors, {} bytes", self.out.display(), checkpoint.tensors.len(), bytes.len());
         Ok(())

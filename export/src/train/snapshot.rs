@@ -8,7 +8,7 @@ use crate::checkpoint::{Checkpoint, Tensor};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use siskin::decode::Strategy;
-use siskin::format::write_atomically;
+use siskin::format::{MetadataBuilder, write_atomically};
 use siskin::pipeline::Generation;
 use siskin::{Error, ErrorKind, Result};
 use std::collections::HashMap;
@@ -72,15 +72,14 @@ impl Snapshot {
         let mut generation = Generation { source_suffix: vec![spec.end], ..Generation::default() };
         generation.decode.strategy = Strategy::Beam { size: self.config.data.beam };
         generation.decode.max_length = spec.max_positions - 1;
-        let mut checkpoint = Checkpoint {
-            source_vocabulary: source.clone(),
+        Ok(Checkpoint {
+            spec,
+            generation,
+            card: MetadataBuilder::new(),
+            source_vocabulary: Some(source.clone()),
             target_vocabulary: Some(target.clone()),
             tensors: self.average.as_ref().unwrap_or(&self.engine.weights).clone(),
-            ..Checkpoint::default()
-        };
-        spec.write(&mut checkpoint.spec);
-        generation.write(&mut checkpoint.generation);
-        Ok(checkpoint)
+        })
     }
 
     /// Writes the file. Whenever the process ends, `path` is the old file or the new one, whole.

@@ -263,16 +263,16 @@ unsafe fn tile<T: Tile, const R: usize, const P: usize>(
     rows
 }
 
-/// `body` for every r < rows, written out: the compiler leaves large bodies in a loop, which would keep the
+/// `body` for every i < n <= 8, written out: the compiler leaves large bodies in a loop, which would keep the
 /// accumulators in memory.
 macro_rules! unroll {
-    ($r:ident < $rows:expr, $body:block) => {
-        unroll!($r < $rows, $body, 0 1 2 3 4 5 6 7)
+    ($i:ident < $n:expr, $body:block) => {
+        unroll!($i < $n, $body, 0 1 2 3 4 5 6 7)
     };
-    ($r:ident < $rows:expr, $body:block, $($i:literal)*) => {
-        const { assert!($rows <= MAX_TILE_ROWS) };
-        $(if $i < $rows {
-            let $r = $i;
+    ($i:ident < $n:expr, $body:block, $($value:literal)*) => {
+        const { assert!($n <= 8) };
+        $(if $value < $n {
+            let $i = $value;
             $body
         })*
     };
@@ -292,9 +292,9 @@ unsafe fn steps<T: Tile, const R: usize, const P: usize>(
     k: usize,
 ) {
     for k in (0..k).step_by(T::DEPTH) {
-        for p in 0..P {
-            // SAFETY: the caller's promises.
-            unsafe {
+        // SAFETY: the caller's promises.
+        unsafe {
+            unroll!(p < P, {
                 let panel = w.add((p * depth + k) * PANEL_ROWS);
                 T::prefetch(panel.wrapping_byte_add(PREFETCH_BYTES));
                 let w = T::load_w(panel);
@@ -302,7 +302,7 @@ unsafe fn steps<T: Tile, const R: usize, const P: usize>(
                     let a = T::load_a(a.add(r * T::ROWS * stride + k), second);
                     acc[r][p] = T::multiply(acc[r][p], a, w);
                 });
-            }
+            });
         }
     }
 }
