@@ -2,5 +2,6 @@
 
 pub mod checkpoint;
 pub mod cli;
+pub mod evaluate;
 pub mod quantize;
 pub mod source;

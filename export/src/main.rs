@@ -1,7 +1,7 @@
 //! The `siskin-export` command.
 
 use clap::{Parser, Subcommand};
-use siskin_export::cli::import;
+use siskin_export::cli::{evaluate, import};
 use std::process::ExitCode;
 
 /// The workshop of Siskin: makes the model files that `siskin` runs.
@@ -18,11 +18,14 @@ struct Arguments {
 enum Command {
     /// Make a model file of another program's model
     Import(import::Arguments),
+    /// Measure a model, or outputs, against references
+    Evaluate(evaluate::Arguments),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Import(arguments) => import::run(&arguments),
+        Command::Evaluate(arguments) => evaluate::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

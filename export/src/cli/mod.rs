@@ -1,3 +1,4 @@
 //! The commands of `siskin-export`.
 
+pub mod evaluate;
 pub mod import;
