@@ -3,5 +3,9 @@
 pub mod checkpoint;
 pub mod cli;
 pub mod evaluate;
+pub mod golden;
+pub mod onnx;
+pub mod onnxruntime;
 pub mod quantize;
 pub mod source;
+pub mod train;

@@ -1,7 +1,7 @@
 //! The `siskin-export` command.
 
 use clap::{Parser, Subcommand};
-use siskin_export::cli::{evaluate, import};
+use siskin_export::cli::{evaluate, golden, import, ort, quantize, train};
 use std::process::ExitCode;
 
 /// The workshop of Siskin: makes the model files that `siskin` runs.
@@ -18,14 +18,26 @@ struct Arguments {
 enum Command {
     /// Make a model file of another program's model
     Import(import::Arguments),
-    /// Measure a model, or outputs, against references
+    /// Put golden sentences into a model file, by which `siskin doctor` checks a machine
+    Golden(golden::Arguments),
+    /// Train a model on pairs of text
+    Train(train::Arguments),
+    /// Make a model file of a trained checkpoint
+    Quantize(quantize::Arguments),
+    /// Measure a model file against references
     Evaluate(evaluate::Arguments),
+    /// Make ONNX Runtime, which training needs, ready
+    Ort(ort::Arguments),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Import(arguments) => import::run(&arguments),
+        Command::Golden(arguments) => golden::run(&arguments),
+        Command::Train(arguments) => train::run(&arguments),
+        Command::Quantize(arguments) => quantize::run(&arguments),
         Command::Evaluate(arguments) => evaluate::run(&arguments),
+        Command::Ort(arguments) => ort::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

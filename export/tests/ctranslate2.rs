@@ -1,6 +1,11 @@
 //! The importer of CTranslate2 models, on made-up containers of every version and on a real model.
 
-use siskin::format::{File, Layout, Metadata, SectionKind};
+mod data;
+
+use siskin::format::{File, Layout, SectionKind};
+use siskin::kernels::Activation;
+use siskin::model::{NormKind, Positions, Presence, Tying};
+use siskin::nn::{FfnShape, NormOrder};
 use siskin::tensor::{AlignedBytes, Panels};
 use siskin::text::Vocabulary;
 use siskin::{ErrorKind, Result};
@@ -127,30 +132,21 @@ fn import_bytes(name: &str, bytes: &[u8], config: &str) -> Result<Checkpoint> {
     import(&folder, &Options::default())
 }
 
-fn spec_of<'a>(bytes: &'a [u8]) -> Result<Metadata<'a>> {
-    Metadata::parse(bytes, "spec")
-}
-
 #[test]
 fn every_version_gives_the_same_model() -> Result<()> {
     let reference = import_bytes("v2", &small(2).bytes("TransformerSpec"), "")?;
     assert_eq!(reference.tensors["decoder.layers.0.cross_attention.key_value.weight"].dims, [8, 4]);
-    let spec = reference.spec.build();
-    let spec = spec_of(&spec)?;
-    for (key, value) in
-        [("d_model", 4), ("heads", 1), ("head_width", 4), ("ffn_width", 6), ("encoder_layers", 1)]
-    {
-        assert_eq!(spec.require::<u32>(key)?, value, "{key}");
-    }
-    assert_eq!(spec.require::<f32>("embedding_scale")?, 2.0);
-    assert_eq!(spec.require::<f32>("attention_scale")?, 0.5);
-    assert_eq!(spec.require::<&str>("norm_order")?, "pre");
-    assert_eq!(spec.require::<&str>("tying")?, "none");
-    assert_eq!((spec.require::<u32>("decoder_start")?, spec.require::<u32>("end")?), (0, 1));
+    let spec = &reference.spec;
+    assert_eq!((spec.d_model, spec.heads, spec.head_width, spec.ffn_width), (4, 1, 4, 6));
+    assert_eq!((spec.encoder_layers, spec.decoder_layers), (1, 1));
+    assert_eq!((spec.source_vocabulary, spec.target_vocabulary), (5, 5));
+    assert_eq!((spec.embedding_scale, spec.attention_scale), (2.0, 0.5));
+    assert_eq!((spec.norm_order, spec.tying), (NormOrder::Pre, Tying::None));
+    assert_eq!((spec.decoder_start, spec.end), (0, 1));
     for version in 3..=6 {
         let other = import_bytes("vn", &small(version).bytes("TransformerSpec"), "{}")?;
         assert_eq!(other.tensors, reference.tensors, "version {version}");
-        assert_eq!(other.spec.build(), reference.spec.build(), "version {version}");
+        assert_eq!(other.spec, reference.spec, "version {version}");
     }
     Ok(())
 }
@@ -165,7 +161,7 @@ fn aliases_are_ties() -> Result<()> {
         model.aliases.push((alias.into(), "decoder/embeddings/weight".into()));
     }
     let checkpoint = import_bytes("aliases", &model.bytes("TransformerSpec"), "{}")?;
-    assert_eq!(spec_of(&checkpoint.spec.build())?.require::<&str>("tying")?, "all");
+    assert_eq!(checkpoint.spec.tying, Tying::All);
     assert!(checkpoint.tensors.contains_key("embedding.source.weight"));
     assert!(
         !checkpoint.tensors.keys().any(|name| name == "embedding.target.weight" || name == "output.weight")
@@ -221,35 +217,18 @@ fn the_blocks_of_t5_are_recognized() -> Result<()> {
     model.f32("decoder/scale_outputs", &[], &[0.5]);
     let config = r#"{"add_source_eos": true, "decoder_start_token": "a", "layer_norm_epsilon": 0.25}"#;
     let checkpoint = import_bytes("t5", &model.bytes("TransformerSpec"), config)?;
-    let spec = checkpoint.spec.build();
-    let spec = spec_of(&spec)?;
-    let words = [
-        ("norm", "rms"),
-        ("positions", "relative"),
-        ("ffn", "gated"),
-        ("biases", "absent"),
-        ("output_bias", "absent"),
-        ("activation", "gelu_tanh"),
-    ];
-    for (key, value) in words {
-        assert_eq!(spec.require::<&str>(key)?, value, "{key}");
-    }
-    let numbers =
-        [("embedding_scale", 1.0), ("output_scale", 0.5), ("attention_scale", 1.0), ("norm_epsilon", 0.25)];
-    for (key, value) in numbers {
-        assert_eq!(spec.require::<f32>(key)?, value, "{key}");
-    }
-    let ids = [("relative_buckets", 8), ("relative_max_distance", 20), ("decoder_start", 2)];
-    for (key, value) in ids {
-        assert_eq!(spec.require::<u32>(key)?, value, "{key}");
-    }
+    let spec = &checkpoint.spec;
+    assert_eq!((spec.norm, spec.norm_epsilon), (NormKind::Rms, 0.25));
+    assert_eq!(spec.positions, Positions::Relative { buckets: 8, max_distance: 20 });
+    assert_eq!((spec.ffn, spec.activation), (FfnShape::Gated, Activation::GeluTanh));
+    assert_eq!((spec.biases, spec.output_bias), (Presence::Absent, Presence::Absent));
+    assert_eq!((spec.embedding_scale, spec.output_scale, spec.attention_scale), (1.0, 0.5, 1.0));
+    assert_eq!(spec.decoder_start, 2);
     assert_eq!(checkpoint.tensors["encoder.relative_bias"].dims, [8, 1]);
     assert_eq!(checkpoint.tensors["encoder.layers.0.ffn.gate_up.weight"].dims, [12, 4]);
     assert!(!checkpoint.tensors.keys().any(|name| name.ends_with(".bias")));
-    let generation = checkpoint.generation.build();
-    let suffix =
-        Metadata::parse(&generation, "generation")?.require::<siskin::format::List<u32>>("source_suffix")?;
-    assert!(suffix.iter().eq([1]));
+    assert_eq!(checkpoint.generation.source_suffix, [1]);
+    write_model(&checkpoint, Precision::I8)?;
     Ok(())
 }
 
@@ -331,20 +310,18 @@ fn int8_weights_that_use_the_whole_range_keep_their_integers() -> Result<()> {
 }
 
 fn real(name: &str) -> Option<PathBuf> {
-    let data =
-        std::env::var_os("SISKIN_DATA").map_or_else(|| PathBuf::from("../../shared/data"), PathBuf::from);
-    let folder = data.join("translit-aren/ct2").join(name);
-    if !folder.exists() {
-        eprintln!("SKIPPED: no {}; set SISKIN_DATA to the folder of the data", folder.display());
-        return None;
-    }
-    Some(folder)
+    data::folder("translit-aren").map(|folder| folder.join("ct2").join(name))
 }
 
 #[test]
 fn the_real_model_is_imported_in_every_type() -> Result<()> {
     let Some(folder) = real("aren-transliteration") else { return Ok(()) };
     let checkpoint = import(&folder, &Options::default())?;
+    let spec = &checkpoint.spec;
+    assert_eq!((spec.d_model, spec.heads, spec.head_width, spec.ffn_width), (32, 8, 4, 128));
+    assert_eq!((spec.encoder_layers, spec.decoder_layers), (6, 6));
+    assert_eq!((spec.source_vocabulary, spec.target_vocabulary, spec.tying), (51, 43, Tying::None));
+    assert_eq!((spec.decoder_start, spec.end), (1, 2));
     assert_eq!(checkpoint.tensors.len(), 200);
     assert_eq!(checkpoint.tensors.values().map(|tensor| tensor.values.len()).sum::<usize>(), 182_731);
     for (precision, most) in [(Precision::F32, 760_000), (Precision::F16, 410_000), (Precision::I8, 265_000)]
@@ -352,23 +329,6 @@ fn the_real_model_is_imported_in_every_type() -> Result<()> {
         let bytes = AlignedBytes::copy_of(&write_model(&checkpoint, precision)?);
         assert!(bytes.as_slice().len() < most, "{precision:?}: {} bytes", bytes.as_slice().len());
         let file = File::parse(bytes.as_slice())?;
-        let spec = file.metadata(SectionKind::Spec);
-        let numbers = [
-            ("d_model", 32),
-            ("heads", 8),
-            ("head_width", 4),
-            ("ffn_width", 128),
-            ("encoder_layers", 6),
-            ("decoder_layers", 6),
-            ("source_vocabulary", 51),
-            ("target_vocabulary", 43),
-            ("decoder_start", 1),
-            ("end", 2),
-        ];
-        for (key, value) in numbers {
-            assert_eq!(spec.require::<u32>(key)?, value, "{key}");
-        }
-        assert_eq!(spec.require::<&str>("tying")?, "none");
         file.tensors().require(
             "decoder.layers.5.cross_attention.key_value.weight",
             Layout::Panels,

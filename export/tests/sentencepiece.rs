@@ -2,7 +2,7 @@
 
 use siskin::tensor::AlignedBytes;
 use siskin::text::{EncodeScratch, StreamDecoder, Vocabulary};
-use siskin_export::source::sentencepiece::vocabulary_section;
+use siskin_export::source::sentencepiece::{vocabulary_section, vocabulary_section_of};
 use std::fs;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -98,6 +98,27 @@ fn streamed_text_is_final_at_every_step() {
             }
             decoder.finish(&mut text);
             assert_eq!(text, fixture.decoded);
+        }
+    }
+}
+
+#[test]
+fn pieces_are_the_same_under_the_ids_of_another_list() {
+    let Some(folder) = data() else { return };
+    for model in models(&folder) {
+        let section = section(&model);
+        let vocabulary = Vocabulary::parse(section.as_slice()).unwrap();
+        let ids = (0..vocabulary.len() as u32).rev();
+        let reversed: Vec<String> = ids.map(|id| vocabulary.piece(id).unwrap().to_owned()).collect();
+        let other =
+            AlignedBytes::copy_of(&vocabulary_section_of(&fs::read(&model).unwrap(), &reversed).unwrap());
+        let other = Vocabulary::parse(other.as_slice()).unwrap();
+        for fixture in fixtures(&model) {
+            let mut ids = Vec::new();
+            other.encode(&fixture.text, &mut ids).unwrap();
+            let back: Vec<u32> = ids.iter().map(|id| vocabulary.len() as u32 - 1 - id).collect();
+            assert_eq!(back, fixture.ids, "{}: {:?}", model.display(), fixture.text);
+            assert_eq!(other.decode(&ids).unwrap(), fixture.decoded);
         }
     }
 }

@@ -1,12 +1,46 @@
 //! `siskin inspect`: what is in a model file.
 
+use super::json::float;
 use crate::format::{Entry, File, Layout, Metadata, Requirement, Section, SectionKind, Tensor, Value};
 use crate::tensor::{AlignedBytes, Dtype};
 use crate::{Error, Result};
+use clap::Args;
 use serde_json::{Map, json};
 use std::fs;
-use std::io::{Read, Write};
-use std::path::Path;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Show what is in a model file.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  siskin inspect en-de.siskin
+  siskin inspect en-de.siskin --verify && echo whole
+  siskin inspect en-de.siskin --json --tensors | jq .spec")]
+pub(super) struct Arguments {
+    /// The model file
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Read every byte: checksums, padding, weights
+    #[arg(long)]
+    verify: bool,
+    /// Show every tensor
+    #[arg(long)]
+    tensors: bool,
+    /// Write JSON, for programs
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// As [`inspect`].
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let Arguments { ref file, verify, tensors, json } = *arguments;
+    inspect(file, Options { verify, tensors, json }, &mut io::stdout().lock())?;
+    Ok(ExitCode::SUCCESS)
+}
 
 /// What is checked and shown beyond the structure.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,7 +61,7 @@ const METADATA: [SectionKind; 4] =
 /// # Errors
 /// [`Io`](crate::ErrorKind::Io) if the file cannot be read or `out` not written; those of [`File::parse`] and, where
 /// that is asked for, [`File::verify`].
-pub fn run(path: &Path, options: Options, out: &mut dyn Write) -> Result<()> {
+pub fn inspect(path: &Path, options: Options, out: &mut dyn Write) -> Result<()> {
     let at_file = |error: Error| error.at(path.display());
     let bytes = read(path).map_err(|error| Error::io(format!("cannot read {}", path.display()), error))?;
     let file = File::parse(bytes.as_slice()).map_err(at_file)?;
@@ -51,15 +85,15 @@ pub fn run(path: &Path, options: Options, out: &mut dyn Write) -> Result<()> {
     written.map_err(|error| Error::io("cannot write", error))
 }
 
-fn read(path: &Path) -> std::io::Result<AlignedBytes> {
+fn read(path: &Path) -> io::Result<AlignedBytes> {
     let mut file = fs::File::open(path)?;
-    let length = usize::try_from(file.metadata()?.len()).map_err(std::io::Error::other)?;
+    let length = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
     let mut bytes = AlignedBytes::zeroed(length);
     file.read_exact(bytes.as_mut_slice())?;
     Ok(bytes)
 }
 
-fn print(file: &File<'_>, options: Options, out: &mut dyn Write) -> std::io::Result<()> {
+fn print(file: &File<'_>, options: Options, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "\n{:<20} {:>12} {:>12}  crc32", "section", "offset", "bytes")?;
     for Section { kind, critical, range, checksum } in file.sections() {
         let optional = if critical { "" } else { "  optional" };
@@ -178,11 +212,6 @@ fn metadata_json(metadata: &Metadata<'_>) -> serde_json::Value {
     serde_json::Value::Object(metadata.iter().map(value).collect::<Map<_, _>>())
 }
 
-/// The number with as many digits as tell it from its neighbours; null for NaN and infinity, which JSON lacks.
-fn float(value: f32) -> serde_json::Value {
-    value.to_string().parse::<f64>().map_or(serde_json::Value::Null, |value| json!(value))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,7 +235,7 @@ mod tests {
     fn inspected(name: &str, options: Options, damage: impl Fn(&mut Vec<u8>)) -> Result<String> {
         let path = file(name, damage);
         let mut out = Vec::new();
-        let result = run(&path, options, &mut out);
+        let result = inspect(&path, options, &mut out);
         fs::remove_file(&path).expect("the file is there");
         result.map(|()| String::from_utf8(out).expect("text"))
     }

@@ -1,3 +1,81 @@
-//! The commands of `siskin`.
+//! The `siskin` command: one module for each of its commands, and what they share.
 
+mod bench;
+mod doctor;
 pub mod inspect;
+mod json;
+mod lines;
+mod load;
+mod machine;
+mod progress;
+mod render;
+mod resources;
+mod search;
+mod translate;
+mod workshop;
+
+use crate::{Error, ErrorKind};
+use clap::{Parser, Subcommand};
+use std::error::Error as _;
+use std::ffi::OsString;
+use std::io;
+use std::process::ExitCode;
+
+/// Runs encoder-decoder Transformers on this machine, offline, from one file
+#[derive(Parser)]
+#[command(name = "siskin", version, after_help = AFTER_HELP)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Commands that make models (import, train, golden ...) are those of siskin-export, which is looked for beside
+this program and on the PATH.
+
+Exit status: 0 if all went well, 1 if something failed, 2 for a wrong command line or option.
+
+Examples:
+  siskin translate -m en-de.siskin \"Good morning\"
+  siskin translate -m en-de.siskin --beam 4 < book.txt > buch.txt
+  siskin inspect en-de.siskin --verify
+  siskin doctor -m en-de.siskin";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Translate lines of text, or do whatever else the model does with them
+    Translate(Box<translate::Arguments>),
+    /// Measure how fast a model runs here
+    Bench(bench::Arguments),
+    /// Check that a model gives on this machine what it must give
+    Doctor(doctor::Arguments),
+    /// Show what is in a model file
+    Inspect(inspect::Arguments),
+    #[command(external_subcommand)]
+    Workshop(Vec<OsString>),
+}
+
+/// Runs the command line; the exit status is as `docs/cli.md` says.
+pub fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Translate(arguments) => translate::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Workshop(command) => workshop::run(&command),
+    };
+    match result {
+        Ok(status) => status,
+        // Whoever read the output wants no more of it.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("siskin: {error}");
+            ExitCode::from(if error.kind() == ErrorKind::InvalidOption { 2 } else { 1 })
+        }
+    }
+}
+
+fn is_broken_pipe(error: &Error) -> bool {
+    let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    source.is_some_and(|source| source.kind() == io::ErrorKind::BrokenPipe)
+}

@@ -3,7 +3,7 @@
 use super::index::Record;
 use super::section::{CRITICAL, HEADER_CHECKSUM_AT, HEADER_LENGTH, TABLE_ENTRY_LENGTH};
 use super::tensor_ref::{Layout, Shape, TensorRef};
-use super::{ALIGNMENT, MAGIC, SectionKind, VERSION, crc32};
+use super::{ALIGNMENT, File, MAGIC, Section, SectionKind, VERSION, crc32};
 use crate::tensor::{Dtype, Matrix, Panels};
 use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
@@ -26,6 +26,15 @@ impl<'a> Writer<'a> {
     /// An empty file.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// All of `file`, to replace or add sections. Its tensors are kept as they are, unless others are set: those then
+    /// replace all of them.
+    pub fn copy_of(file: &File<'a>) -> Self {
+        let sections = file.sections().map(|Section { kind, critical, .. }| {
+            (kind.code(), (critical, Cow::Borrowed(file.section(kind).unwrap_or_default())))
+        });
+        Self { sections: sections.collect(), tensors: BTreeMap::new() }
     }
 
     /// Sets a section that a reader may ignore if it does not know the kind.

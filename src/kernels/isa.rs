@@ -25,12 +25,22 @@ pub enum Isa {
     NeonDotprod,
     /// NEON with `sdot` and `smmla`: ARMv8.6 and later.
     NeonI8mm,
+    /// WebAssembly with 128-bit vectors: browsers since 2021. The crate must be compiled with it.
+    WasmSimd128,
 }
 
 impl Isa {
     /// All of them, each before those that are better where both exist.
-    pub const ALL: [Isa; 7] =
-        [Isa::Portable, Isa::Avx2, Isa::AvxVnni, Isa::Avx512Vnni, Isa::Neon, Isa::NeonDotprod, Isa::NeonI8mm];
+    pub const ALL: [Isa; 8] = [
+        Isa::Portable,
+        Isa::Avx2,
+        Isa::AvxVnni,
+        Isa::Avx512Vnni,
+        Isa::Neon,
+        Isa::NeonDotprod,
+        Isa::NeonI8mm,
+        Isa::WasmSimd128,
+    ];
 
     /// The name that `SISKIN_ISA` takes.
     pub fn name(self) -> &'static str {
@@ -42,6 +52,7 @@ impl Isa {
             Isa::Neon => "neon",
             Isa::NeonDotprod => "neon-dotprod",
             Isa::NeonI8mm => "neon-i8mm",
+            Isa::WasmSimd128 => "wasm-simd128",
         }
     }
 
@@ -63,6 +74,7 @@ impl Isa {
             Isa::NeonDotprod => has!(is_aarch64_feature_detected: "neon", "dotprod"),
             #[cfg(target_arch = "aarch64")]
             Isa::NeonI8mm => has!(is_aarch64_feature_detected: "neon", "dotprod", "i8mm"),
+            Isa::WasmSimd128 => cfg!(all(target_arch = "wasm32", target_feature = "simd128")),
             _ => false,
         }
     }

@@ -142,6 +142,7 @@ impl fmt::Display for KernelName {
             Isa::Neon => "aarch64-neon",
             Isa::NeonDotprod => "aarch64-dotprod",
             Isa::NeonI8mm => "aarch64-i8mm",
+            Isa::WasmSimd128 => "wasm32-simd128",
         };
         write!(f, "{}/{isa}/{}x{}", self.operation, self.tile.0, self.tile.1)
     }
@@ -155,7 +156,7 @@ impl Kernels {
     /// [`ErrorKind::InvalidOption`] if `SISKIN_ISA` names an instruction set that is unknown or not available.
     pub fn detect() -> Result<&'static Kernels> {
         #[cfg(feature = "std")]
-        if let Some(name) = std::env::var_os("SISKIN_ISA") {
+        if let Some(name) = std::env::var_os("SISKIN_ISA").filter(|name| !name.is_empty()) {
             return Self::named(&name.to_string_lossy()).map_err(|error| error.at("SISKIN_ISA"));
         }
         Ok(Self::available().last().unwrap_or(&arch::portable::PORTABLE))
@@ -192,6 +193,8 @@ impl Kernels {
             Isa::NeonDotprod => &arch::aarch64::NEON_DOTPROD,
             #[cfg(target_arch = "aarch64")]
             Isa::NeonI8mm => &arch::aarch64::NEON_I8MM,
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Isa::WasmSimd128 => &arch::wasm32::WASM_SIMD128,
             _ => return None,
         };
         isa.is_available().then_some(table)
@@ -253,7 +256,8 @@ impl Kernels {
         match (activations, w.data()) {
             (Activations::I8 { values, scales: inputs }, Panels::I8 { values: weights, scales, sums }) => {
                 let depth = k.next_multiple_of(K_GROUP);
-                assert!(values.len() == m * depth && inputs.len() == m, "{m} rows of {depth} activations");
+                assert_eq!(Some(values.len()), m.checked_mul(depth), "{m} rows of {depth} activations");
+                assert_eq!(inputs.len(), m, "scales of the activations");
                 let scales = Scales { inputs, weights: scales, sums };
                 (self.gemm.i8.run)(
                     &Product { inputs: values, weights, depth, scales, epilogue, panels },
@@ -261,12 +265,12 @@ impl Kernels {
                 );
             }
             (Activations::F32 { rows: inputs }, Panels::F16(weights)) => {
-                assert_eq!(inputs.len(), m * k, "{m} rows of {k} activations");
+                assert_eq!(Some(inputs.len()), m.checked_mul(k), "{m} rows of {k} activations");
                 let scales = Scales::default();
                 (self.gemm.f16.run)(&Product { inputs, weights, depth: k, scales, epilogue, panels }, out);
             }
             (Activations::F32 { rows: inputs }, Panels::F32(weights)) => {
-                assert_eq!(inputs.len(), m * k, "{m} rows of {k} activations");
+                assert_eq!(Some(inputs.len()), m.checked_mul(k), "{m} rows of {k} activations");
                 let scales = Scales::default();
                 (self.gemm.f32.run)(&Product { inputs, weights, depth: k, scales, epilogue, panels }, out);
             }

@@ -1,6 +1,7 @@
 //! One step of the decoder.
 
-use super::session::{Buffers, Hypotheses, Sources};
+use super::buffers::Buffers;
+use super::cache::{Hypotheses, Sources};
 use super::spec::ModelSpec;
 use super::weights::{Decoder, History, Weights};
 use crate::kernels::{Activation, Attention, Residual, RowIndex, Rows};
@@ -127,6 +128,9 @@ impl Step<'_> {
         let half = history.len() / 2;
         let (even, odd) = history.split_at_mut(half);
         let (cells, next_cells) = if hypotheses.position() % 2 == 0 { (odd, even) } else { (even, odd) };
+        if hypotheses.position() == 0 {
+            cells.fill(0.0);
+        }
         let parents = hypotheses.parents();
         let input = spec.norm_order.enter(ctx, norm, x, normed);
         let rows = SsruRows { cells, parents, next_cells, forget, candidate, hidden };

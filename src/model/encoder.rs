@@ -1,6 +1,7 @@
 //! The encoder's forward pass.
 
-use super::session::{Buffers, Sources};
+use super::buffers::Buffers;
+use super::cache::Sources;
 use super::spec::ModelSpec;
 use super::weights::Encoder;
 use crate::kernels::{Activation, Attention, Residual, RowIndex, Rows};

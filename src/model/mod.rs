@@ -1,5 +1,7 @@
 //! A model: one file, immutable, shared; and the sessions that run it.
 
+mod buffers;
+mod cache;
 mod decoder;
 mod encoder;
 mod plan;

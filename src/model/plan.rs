@@ -1,11 +1,12 @@
 //! How much memory a session needs, before anything is allocated.
 
 use alloc::format;
+use alloc::vec::Vec;
 
 use super::spec::{Autoregression, ModelSpec, Positions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::nn::{FFN_ROWS, FfnShape};
-use crate::tensor::K_GROUP;
+use crate::tensor::{Element, K_GROUP};
 use crate::threads::MAX_THREADS;
 
 /// What a session is made for: the most of everything.
@@ -55,7 +56,7 @@ pub(super) struct Plan {
     pub memory: usize,
     /// Keys and values, or cells, of what was written, one decoder layer.
     pub history: usize,
-    /// Both buffers of the ancestry.
+    /// Slots that the rows of a step read [R, T].
     pub ancestry: usize,
     /// Logits [R, V].
     pub logits: usize,
@@ -95,7 +96,7 @@ impl Plan {
         let attention_stride = spec.heads * shape.source_length.max(shape.target_length);
         let (cells, history, ancestry) = match spec.autoregression {
             Autoregression::SelfAttention => {
-                (0, shape.target_length * rows * 2 * i, 2 * rows * shape.target_length)
+                (0, shape.target_length * rows * 2 * i, rows * shape.target_length)
             }
             Autoregression::Ssru => (2 * rows * d, 2 * rows * d, 0),
         };
@@ -126,6 +127,19 @@ impl Plan {
         })
     }
 
+    /// `count` zeros.
+    ///
+    /// # Errors
+    /// [`ErrorKind::MemoryLimit`] where there is no memory for them.
+    pub fn zeroed<T: Element>(&self, count: usize) -> Result<Vec<T>> {
+        Vec::<T>::new().try_reserve_exact(count).map_err(|_| {
+            let message = format!("no memory for a session of {} bytes: lower batch or beam", self.bytes());
+            Error::new(ErrorKind::MemoryLimit, message)
+        })?;
+        // `vec!` of zeros leaves the pages untouched until they are used.
+        Ok(alloc::vec![T::default(); count])
+    }
+
     /// Bytes of all buffers together.
     pub fn bytes(&self) -> u64 {
         let floats = 2 * self.stream
@@ -137,7 +151,7 @@ impl Plan {
             + self.logits
             + self.positions
             + self.alignments;
-        let integers = self.ancestry + 2 * self.rows + self.tokens + self.batch + 1;
+        let integers = 2 * self.ancestry + 3 * self.rows + self.tokens + self.batch + 1;
         (4 * (floats + integers) + 8 * self.frequencies + self.quantized_values) as u64
     }
 }

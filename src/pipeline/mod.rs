@@ -1,6 +1,7 @@
 //! What users hold: text in, text out.
 
 mod generation;
+pub mod golden;
 mod request;
 mod scorer;
 mod segment;

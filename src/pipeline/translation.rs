@@ -70,12 +70,13 @@ impl Translation {
 
     /// The sum of the scores of rank `rank`, `None` where scores were skipped.
     pub fn score(&self, rank: usize) -> Option<f32> {
-        self.segments.iter().map(|segment| segment.ranked(rank)?.score).sum()
+        self.segments.iter().try_fold(0.0, |sum, segment| Some(sum + segment.ranked(rank)?.score?))
     }
 }
 
 impl Segment {
-    fn ranked(&self, rank: usize) -> Option<&TextHypothesis> {
+    /// The hypothesis of rank `rank`, from 0, or the last where there are fewer.
+    pub fn ranked(&self, rank: usize) -> Option<&TextHypothesis> {
         self.hypotheses.get(rank).or(self.hypotheses.last())
     }
 }

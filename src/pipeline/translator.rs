@@ -77,6 +77,16 @@ impl Translator {
         &self.options
     }
 
+    /// The tokens of `text` on the target side, for [`TranslateOptions::target_prefix`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Vocabulary`] if the model has no token for a character or a word.
+    pub fn encode_target(&self, text: &str) -> Result<Vec<u32>> {
+        let mut tokens = Vec::new();
+        target_vocabulary(&self.model)?.encode(text, &mut tokens)?;
+        Ok(tokens)
+    }
+
     /// Translates a text.
     ///
     /// # Errors
@@ -212,7 +222,8 @@ impl Translator {
         loop {
             let (shape, setup) = self.shapes(&decode, batch, source, prefix);
             let needed = self.model.plan(&shape)? + Search::plan(&decode, setup)? as u64;
-            if self.options.limits.max_memory.is_none_or(|limit| needed <= limit) {
+            let limit = self.options.limits.max_memory.unwrap_or(u64::MAX);
+            if needed <= limit {
                 let session = Session::new(Arc::clone(&self.model), shape)?;
                 let search = Search::new(self.model.kernels(), decode, setup)?;
                 return Ok((batch, Engine { session, search, setup }));
@@ -220,8 +231,8 @@ impl Translator {
             if batch <= 1 {
                 let beam = decode.width();
                 let message = alloc::format!(
-                    "a source of {source} tokens with beam {beam} needs {needed} bytes, more than the limit: lower \
-                     the beam or the maximum length, or split the input"
+                    "a source of {source} tokens with beam {beam} needs {needed} bytes, more than the limit of \
+                     {limit}: lower the beam or the maximum length, or split the input"
                 );
                 return Err(Error::new(ErrorKind::MemoryLimit, message));
             }

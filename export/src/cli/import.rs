@@ -1,11 +1,9 @@
 //! `siskin-export import`.
 
-use crate::checkpoint::Checkpoint;
-use crate::quantize::{Precision, write_model};
+use super::output::OutputArguments;
 use crate::source::ctranslate2::{self, PlainSegmentation};
 use clap::{Args, Subcommand, ValueEnum};
 use siskin::Result;
-use siskin::format::write_atomically;
 use std::path::PathBuf;
 
 /// What is imported, and how.
@@ -58,50 +56,15 @@ enum Tokens {
     Characters,
 }
 
-#[derive(Args)]
-struct OutputArguments {
-    /// The model file to write; an old one is replaced
-    #[arg(long, value_name = "FILE")]
-    out: PathBuf,
-    /// Element type of the weight matrices
-    #[arg(long = "type", value_enum, default_value = "int8")]
-    precision: Type,
-    /// For the card: the model's name
-    #[arg(long)]
-    name: Option<String>,
-    /// For the card: languages, source first
-    #[arg(long)]
-    languages: Option<String>,
-    /// For the card: what the model does, such as translation
-    #[arg(long)]
-    task: Option<String>,
-    /// For the card: the licence of the weights
-    #[arg(long)]
-    licence: Option<String>,
-    /// For the card: what it was trained on
-    #[arg(long)]
-    data: Option<String>,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Type {
-    /// 32-bit floating point
-    F32,
-    /// 16-bit floating point
-    F16,
-    /// 8-bit integers with a scale a row
-    Int8,
-}
-
 /// Runs the command.
 ///
 /// # Errors
-/// Those of the importer, of [`write_model`] and of [`write_atomically`].
+/// Those of the importer and of writing the model file.
 pub fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.source {
         Source::Ctranslate2 { folder, vocabulary, output } => {
             let checkpoint = ctranslate2::import(folder, &vocabulary.options())?;
-            write(checkpoint, output)
+            output.write(checkpoint)
         }
     }
 }
@@ -119,28 +82,4 @@ impl VocabularyArguments {
             max_positions: self.max_positions,
         }
     }
-}
-
-fn write(mut checkpoint: Checkpoint, output: &OutputArguments) -> Result<()> {
-    let card = [
-        ("name", &output.name),
-        ("languages", &output.languages),
-        ("task", &output.task),
-        ("licence", &output.licence),
-        ("data", &output.data),
-    ];
-    for (key, value) in card {
-        if let Some(value) = value {
-            checkpoint.card.optional(key, value.as_str());
-        }
-    }
-    let precision = match output.precision {
-        Type::F32 => Precision::F32,
-        Type::F16 => Precision::F16,
-        Type::Int8 => Precision::I8,
-    };
-    let bytes = write_model(&checkpoint, precision)?;
-    write_atomically(&output.out, &bytes)?;
-    println!("{}: {} tensors, {} bytes", output.out.display(), checkpoint.tensors.len(), bytes.len());
-    Ok(())
 }

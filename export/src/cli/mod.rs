@@ -1,4 +1,9 @@
 //! The commands of `siskin-export`.
 
 pub mod evaluate;
+pub mod golden;
 pub mod import;
+pub mod ort;
+pub mod output;
+pub mod quantize;
+pub mod train;

@@ -1,9 +1,11 @@
 //! From a checkpoint to the bytes of a model file, with the weights in the type that was asked for.
 
 use crate::checkpoint::{Checkpoint, Tensor};
-use siskin::Result;
-use siskin::format::{File, MetadataBuilder, SectionKind, Writer};
+use siskin::format::{File, Layout, MetadataBuilder, SectionKind, Writer};
+use siskin::model::{Model, SchemaEntry, schema};
 use siskin::tensor::{AlignedBytes, Dtype, Matrix, PackedMatrix};
+use siskin::{Error, ErrorKind, Result};
+use std::collections::BTreeMap;
 
 /// The element type of matrices. Vectors and tables that are added row by row stay f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,13 +36,15 @@ impl Precision {
     }
 }
 
-/// The bytes of the model file of `checkpoint`, checked as [`File::verify`] checks them.
+/// The bytes of the model file of `checkpoint`, which the runtime has opened and verified.
 ///
 /// # Errors
-/// A weight that is not finite or too large for the type, with the name of its tensor.
+/// [`ErrorKind::NonFinite`] for a weight that is not finite or too large for the type, with the name of its tensor;
+/// [`ErrorKind::Schema`] if the tensors are not those of the spec; those of [`Model::from_bytes`].
 pub fn write_model(checkpoint: &Checkpoint, precision: Precision) -> Result<Vec<u8>> {
+    let layouts = check_schema(checkpoint)?;
     let (matrices, rows): (Vec<_>, Vec<_>) =
-        checkpoint.tensors.iter().partition(|(name, tensor)| is_matrix(name, tensor));
+        checkpoint.tensors.iter().partition(|(name, _)| layouts.get(*name) == Some(&Layout::Panels));
     let mut packed = Vec::with_capacity(matrices.len());
     let mut losses = Vec::with_capacity(matrices.len());
     for (name, tensor) in matrices {
@@ -56,27 +60,55 @@ pub fn write_model(checkpoint: &Checkpoint, precision: Precision) -> Result<Vec<
     for (name, tensor) in rows {
         writer.rows(name, &tensor.dims, &tensor.values);
     }
-    writer.critical(SectionKind::Spec, checkpoint.spec.build());
-    for (kind, section) in
-        [(SectionKind::Generation, &checkpoint.generation), (SectionKind::Card, &checkpoint.card)]
-    {
-        if !section.is_empty() {
-            writer.optional(kind, section.build());
-        }
-    }
-    writer.optional(SectionKind::Receipt, receipt(precision, &losses).build());
-    writer.critical(SectionKind::SourceVocabulary, &checkpoint.source_vocabulary[..]);
-    if let Some(target) = &checkpoint.target_vocabulary {
-        writer.critical(SectionKind::TargetVocabulary, &target[..]);
-    }
+    write_sections(checkpoint, &receipt(precision, &losses), &mut writer);
     let bytes = writer.finish();
-    File::parse(AlignedBytes::copy_of(&bytes).as_slice())?.verify()?;
+    let aligned = AlignedBytes::copy_of(&bytes);
+    File::parse(aligned.as_slice())?.verify()?;
+    Model::from_bytes(aligned)?;
     Ok(bytes)
 }
 
-/// Whether the tensor is multiplied with: position tables are not.
-fn is_matrix(name: &str, tensor: &Tensor) -> bool {
-    tensor.dims.len() == 2 && name.ends_with(".weight") && !name.ends_with(".position.weight")
+/// The layouts of the tensors by name, if they are those that the spec asks for.
+fn check_schema(checkpoint: &Checkpoint) -> Result<BTreeMap<String, Layout>> {
+    checkpoint.spec.validate()?;
+    let entries = schema(&checkpoint.spec);
+    let bad =
+        |name: &str, what: String| Err(Error::new(ErrorKind::Schema, format!("tensor {name:?} {what}")));
+    for SchemaEntry { name, shape, .. } in &entries {
+        match checkpoint.tensors.get(name) {
+            None => return bad(name, format!("is missing: {shape:?} is needed")),
+            Some(Tensor { dims, values }) => {
+                if dims != shape || values.len() != shape.iter().product::<usize>() {
+                    return bad(name, format!("has dimensions {dims:?}, and the spec asks for {shape:?}"));
+                }
+            }
+        }
+    }
+    let layouts: BTreeMap<_, _> = entries.into_iter().map(|entry| (entry.name, entry.layout)).collect();
+    match checkpoint.tensors.keys().find(|name| !layouts.contains_key(*name)) {
+        Some(name) => bad(name, "is not part of a model with this spec".into()),
+        None => Ok(layouts),
+    }
+}
+
+fn write_sections<'a>(checkpoint: &'a Checkpoint, receipt: &MetadataBuilder, writer: &mut Writer<'a>) {
+    let (mut spec, mut generation) = (MetadataBuilder::new(), MetadataBuilder::new());
+    checkpoint.spec.write(&mut spec);
+    checkpoint.generation.write(&mut generation);
+    writer.critical(SectionKind::Spec, spec.build()).optional(SectionKind::Generation, generation.build());
+    if !checkpoint.card.is_empty() {
+        writer.optional(SectionKind::Card, checkpoint.card.build());
+    }
+    writer.optional(SectionKind::Receipt, receipt.build());
+    let vocabularies = [
+        (SectionKind::SourceVocabulary, &checkpoint.source_vocabulary),
+        (SectionKind::TargetVocabulary, &checkpoint.target_vocabulary),
+    ];
+    for (kind, section) in vocabularies {
+        if let Some(section) = section {
+            writer.critical(kind, &section[..]);
+        }
+    }
 }
 
 /// What rounding cost, as the signal-to-noise ratio of the weights in dB: the mean of the matrices, and the worst.
@@ -110,23 +142,54 @@ fn signal_to_noise(tensor: &Tensor, matrix: Matrix<'_>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use siskin::ErrorKind;
-    use siskin::format::Layout;
+    use siskin::kernels::Activation;
+    use siskin::model::{Autoregression, ModelSpec, NormKind, Positions, Presence, Tying};
+    use siskin::nn::{FfnShape, NormOrder};
+    use siskin::pipeline::Generation;
 
+    /// One layer of everything, with learned positions.
     fn checkpoint() -> Checkpoint {
-        let mut checkpoint =
-            Checkpoint { source_vocabulary: b"vocabulary".to_vec(), ..Checkpoint::default() };
-        checkpoint.spec.critical("d_model", 6u32);
-        let mut add = |name: &str, dims: &[usize]| {
+        let spec = ModelSpec {
+            d_model: 6,
+            heads: 2,
+            head_width: 3,
+            ffn_width: 5,
+            encoder_layers: 1,
+            decoder_layers: 1,
+            source_vocabulary: 10,
+            target_vocabulary: 10,
+            max_positions: 4,
+            norm: NormKind::Rms,
+            norm_epsilon: 1e-6,
+            norm_order: NormOrder::Pre,
+            final_norm: Presence::Present,
+            embedding_norm: Presence::Absent,
+            positions: Positions::Learned { offset: 0 },
+            activation: Activation::Relu,
+            ffn: FfnShape::Plain,
+            biases: Presence::Absent,
+            output_bias: Presence::Absent,
+            attention_scale: 1.0,
+            embedding_scale: 1.0,
+            output_scale: 1.0,
+            tying: Tying::All,
+            autoregression: Autoregression::SelfAttention,
+            decoder_start: 0,
+            end: 1,
+        };
+        let tensors = schema(&spec).into_iter().map(|SchemaEntry { name, shape: dims, .. }| {
             let values =
                 (0..dims.iter().product()).map(|i: usize| ((i * 31) % 17) as f32 * 0.1 - 0.8).collect();
-            checkpoint.tensors.insert(name.into(), Tensor { dims: dims.to_vec(), values });
-        };
-        add("embedding.source.weight", &[10, 6]);
-        add("encoder.position.weight", &[4, 6]);
-        add("encoder.final_norm.weight", &[6]);
-        add("encoder.relative_bias", &[4, 2]);
-        checkpoint
+            (name, Tensor { dims, values })
+        });
+        Checkpoint {
+            tensors: tensors.collect(),
+            spec,
+            generation: Generation::default(),
+            card: MetadataBuilder::new(),
+            source_vocabulary: None,
+            target_vocabulary: None,
+        }
     }
 
     #[test]
@@ -140,9 +203,8 @@ mod tests {
             assert_eq!(embedding.dtype, dtype);
             file.tensors().require("encoder.position.weight", Layout::Rows, &[4, 6])?;
             file.tensors().require("encoder.final_norm.weight", Layout::Rows, &[6])?;
-            file.tensors().require("encoder.relative_bias", Layout::Rows, &[4, 2])?;
             let receipt = file.metadata(SectionKind::Receipt);
-            assert_eq!(receipt.require::<u32>("matrices")?, 1);
+            assert_eq!(receipt.require::<u32>("matrices")?, 1 + 4 + 7);
             let decibel: Option<f32> = receipt.optional("worst_sqnr_db")?;
             match precision {
                 Precision::F32 => assert_eq!(decibel, None),
@@ -153,6 +215,26 @@ mod tests {
             }
         }
         Ok(())
+    }
+
+    #[test]
+    fn tensors_that_are_not_those_of_the_spec_are_named() {
+        let mut missing = checkpoint();
+        missing.tensors.remove("decoder.layers.0.ffn.up.weight");
+        let mut extra = checkpoint();
+        extra.tensors.insert("output.bias".into(), Tensor { dims: vec![10], values: vec![0.0; 10] });
+        let mut flat = checkpoint();
+        flat.tensors
+            .insert("embedding.source.weight".into(), Tensor { dims: vec![60], values: vec![0.0; 60] });
+        for (checkpoint, name) in [
+            (missing, "decoder.layers.0.ffn.up.weight"),
+            (extra, "output.bias"),
+            (flat, "embedding.source.weight"),
+        ] {
+            let error = write_model(&checkpoint, Precision::I8).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Schema);
+            assert!(error.to_string().contains(name), "{error}");
+        }
     }
 
     #[test]

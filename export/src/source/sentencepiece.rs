@@ -185,6 +185,8 @@ fn unsupported(what: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use siskin::tensor::AlignedBytes;
+    use siskin::text::Vocabulary;
 
     fn piece(text: &str, kind: PieceKind) -> Piece {
         Piece { text: text.into(), score: 0.0, kind: Some(kind as i32) }
@@ -217,5 +219,27 @@ mod tests {
         let bytes = Trainer { byte_fallback: true, ..Trainer::default() };
         assert_eq!(kind_of_error(&Model { trainer: Some(bytes), ..model() }), ErrorKind::Vocabulary);
         assert_eq!(kind_of_error(&Model::default()), ErrorKind::Vocabulary);
+    }
+
+    #[test]
+    fn ids_can_be_those_of_another_list() -> Result<()> {
+        let mut model = model();
+        model.pieces.push(piece("b", PieceKind::Normal));
+        let tokens = ["b", "</s>", "<unk>", "a", "lang"].map(String::from);
+        let section = AlignedBytes::copy_of(&vocabulary_section_of(&model.encode_to_vec(), &tokens)?);
+        let vocabulary = Vocabulary::parse(section.as_slice())?;
+        let kinds: Vec<_> = (0..5).filter_map(|id| vocabulary.kind(id)).collect();
+        let [b, end, unk, a, lang] = kinds[..] else { panic!("five pieces") };
+        assert_eq!((b, a), (PieceKind::Normal, PieceKind::Normal));
+        assert_eq!((end, unk, lang), (PieceKind::Control, PieceKind::Unknown, PieceKind::Unused));
+        assert_eq!((vocabulary.id("a"), vocabulary.special().unk), (Some(3), Some(2)));
+
+        let shorter = &tokens[1..];
+        assert!(vocabulary_section_of(&model.encode_to_vec(), shorter).is_ok());
+        model.trainer = Some(Trainer { model_type: Some(2), ..Trainer::default() });
+        let error = vocabulary_section_of(&model.encode_to_vec(), shorter).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Vocabulary);
+        assert!(error.to_string().contains("`b`"), "{error}");
+        Ok(())
     }
 }

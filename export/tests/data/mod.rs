@@ -1,5 +1,7 @@
 //! Where the tests find real data and models, which are no part of the repository.
 
+#![allow(dead_code, reason = "every test uses its part")]
+
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 

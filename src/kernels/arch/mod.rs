@@ -3,5 +3,7 @@
 #[cfg(target_arch = "aarch64")]
 pub(super) mod aarch64;
 pub(super) mod portable;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub(super) mod wasm32;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod x86_64;

@@ -107,6 +107,9 @@ fn tables_are_found_by_name_and_tell_theirs() {
             println!("{name}");
         }
     }
+    if std::env::var_os("SISKIN_ISA").is_none() {
+        assert_eq!(Kernels::detect().unwrap().isa(), tables().last().unwrap().isa());
+    }
     let missing = Isa::ALL.into_iter().find(|isa| !isa.is_available()).unwrap();
     let error = Kernels::named(missing.name()).unwrap_err();
     assert_eq!(error.kind(), crate::ErrorKind::InvalidOption);

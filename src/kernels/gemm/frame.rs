@@ -263,6 +263,21 @@ unsafe fn tile<T: Tile, const R: usize, const P: usize>(
     rows
 }
 
+/// `body` for every i < n <= 8, written out: the compiler leaves large bodies in a loop, which would keep the
+/// accumulators in memory.
+macro_rules! unroll {
+    ($i:ident < $n:expr, $body:block) => {
+        unroll!($i < $n, $body, 0 1 2 3 4 5 6 7)
+    };
+    ($i:ident < $n:expr, $body:block, $($value:literal)*) => {
+        const { assert!($n <= 8) };
+        $(if $value < $n {
+            let $i = $value;
+            $body
+        })*
+    };
+}
+
 /// Adds `k` products to every sum of a tile: of the rows of `a`, given as first element, distance between rows, and
 /// distance between the two rows of one operand, and the panels of `w`, given as first element and depth of a panel.
 ///
@@ -277,17 +292,17 @@ unsafe fn steps<T: Tile, const R: usize, const P: usize>(
     k: usize,
 ) {
     for k in (0..k).step_by(T::DEPTH) {
-        for p in 0..P {
-            // SAFETY: the caller's promises.
-            unsafe {
+        // SAFETY: the caller's promises.
+        unsafe {
+            unroll!(p < P, {
                 let panel = w.add((p * depth + k) * PANEL_ROWS);
                 T::prefetch(panel.wrapping_byte_add(PREFETCH_BYTES));
                 let w = T::load_w(panel);
-                for (r, acc) in acc.iter_mut().enumerate() {
+                unroll!(r < R, {
                     let a = T::load_a(a.add(r * T::ROWS * stride + k), second);
-                    acc[p] = T::multiply(acc[p], a, w);
-                }
-            }
+                    acc[r][p] = T::multiply(acc[r][p], a, w);
+                });
+            });
         }
     }
 }

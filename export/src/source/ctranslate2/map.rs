@@ -2,7 +2,9 @@
 
 use super::container::Container;
 use crate::checkpoint::Tensor;
-use siskin::format::MetadataBuilder;
+use siskin::kernels::Activation;
+use siskin::model::{Autoregression, ModelSpec, NormKind, Positions, Presence, Tying};
+use siskin::nn::{FfnShape, NormOrder, Sinusoid, SinusoidLayout, SinusoidTimescale};
 use siskin::{Error, ErrorKind, Result};
 use std::collections::BTreeMap;
 
@@ -19,7 +21,11 @@ const IGNORED: [&str; 6] = [
 
 /// The most positions where neither the model nor the user says how many: sinusoids and distances go on for ever, and
 /// a device needs a number to plan its memory by.
-const UNLIMITED_POSITIONS: u32 = 1024;
+const UNLIMITED_POSITIONS: usize = 1024;
+
+/// CTranslate2's sinusoids count positions from 1.
+const SINUSOID: Sinusoid =
+    Sinusoid { layout: SinusoidLayout::Halves, timescale: SinusoidTimescale::Inclusive, offset: 1 };
 
 /// What the container does not say itself.
 pub struct Known {
@@ -33,75 +39,79 @@ pub struct Known {
     pub end: u32,
 }
 
-/// The spec and the tensors of a model.
-pub struct Mapped {
-    /// The spec section.
-    pub spec: MetadataBuilder,
-    /// The tensors by Siskin's names.
-    pub tensors: BTreeMap<String, Tensor>,
-    /// Rows of the source and target embeddings.
-    pub vocabulary_rows: [usize; 2],
-}
-
 const SIDES: [&str; 2] = ["encoder", "decoder"];
 
-struct Mapper<'a> {
-    container: &'a Container<'a>,
-    tensors: BTreeMap<String, Tensor>,
-    spec: MetadataBuilder,
-}
-
-/// Maps everything in `container`.
+/// The spec of the model in `container`, and its tensors by Siskin's names.
 ///
 /// # Errors
 /// [`ErrorKind::Schema`] if a variable is missing, or is there and this importer does not know what it does.
-pub fn map(container: &Container<'_>, known: &Known) -> Result<Mapped> {
-    let mut mapper = Mapper { container, tensors: BTreeMap::new(), spec: MetadataBuilder::new() };
+pub fn map(container: &Container<'_>, known: &Known) -> Result<(ModelSpec, BTreeMap<String, Tensor>)> {
+    let mut mapper = Mapper { container, tensors: BTreeMap::new() };
     let heads = mapper.heads()?;
-    let layers = SIDES.map(|side| mapper.count_layers(side));
-    let [encoder_layers, decoder_layers] = layers;
-    mapper.blocks(&known.norm_epsilon, layers)?;
-    let vocabulary_rows = mapper.embeddings()?;
-    let d_model = mapper.dims("embedding.source.weight")?[1];
-    let qkv = mapper.dims("decoder.layers.0.self_attention.qkv.weight")?[0];
+    let [encoder_layers, decoder_layers] = SIDES.map(|side| mapper.count_layers(side));
+    if encoder_layers == 0 || decoder_layers == 0 {
+        return Err(unsupported(format!(
+            "{encoder_layers} encoder layers and {decoder_layers} decoder layers"
+        )));
+    }
+    let layers = [encoder_layers, decoder_layers];
+    let (ffn, biases) = mapper.layers(layers)?;
+    let (tying, [source_vocabulary, target_vocabulary]) = mapper.embeddings()?;
+    let [_, d_model] = mapper.dims("embedding.source.weight")?;
+    let [qkv, _] = mapper.dims("decoder.layers.0.self_attention.qkv.weight")?;
     if heads == 0 || qkv % (3 * heads) != 0 {
         return Err(unsupported(format!("{qkv} rows of queries, keys and values for {heads} heads")));
     }
     let head_width = qkv / (3 * heads);
-    mapper.check_attention(layers, heads, head_width)?;
-    mapper.positions(known, layers)?;
-    let sizes = [
-        ("d_model", d_model),
-        ("heads", heads),
-        ("head_width", head_width),
-        ("ffn_width", mapper.dims("decoder.layers.0.ffn.down.weight")?[1]),
-        ("encoder_layers", encoder_layers),
-        ("decoder_layers", decoder_layers),
-        ("source_vocabulary", vocabulary_rows[0]),
-        ("target_vocabulary", vocabulary_rows[1]),
-    ];
-    for (key, value) in sizes {
-        mapper.spec.critical(key, value as u32);
-    }
-    let embedding_scale =
-        mapper.both("scale_embeddings", |mapper, side| mapper.embedding_scale(side, d_model))?;
-    let output_scale = container.scalar("decoder/scale_outputs")?.unwrap_or(1.0);
-    mapper.spec.critical("embedding_scale", embedding_scale).critical("output_scale", output_scale);
-    mapper.spec.critical("autoregression", "self_attention");
-    mapper.spec.critical("decoder_start", known.decoder_start).critical("end", known.end);
-    if let Some(name) = container.unused().find(|name| !IGNORED.iter().any(|ignored| name.ends_with(ignored)))
-    {
+    let rms = !container.contains("encoder/layer_0/ffn/layer_norm/beta");
+    let (positions, max_positions) = mapper.positions(known, layers)?;
+    let spec = ModelSpec {
+        d_model,
+        heads,
+        head_width,
+        ffn_width: mapper.dims("decoder.layers.0.ffn.down.weight")?[1],
+        encoder_layers,
+        decoder_layers,
+        source_vocabulary,
+        target_vocabulary,
+        max_positions,
+        norm: if rms { NormKind::Rms } else { NormKind::Layer },
+        norm_epsilon: known.norm_epsilon.unwrap_or(if rms { 1e-6 } else { 1e-5 }),
+        norm_order: mapper.norm_order()?,
+        final_norm: mapper.outer_norm("layer_norm", "final_norm")?,
+        embedding_norm: mapper.outer_norm("layernorm_embedding", "embedding_norm")?,
+        positions,
+        activation: mapper.activation()?,
+        ffn,
+        biases,
+        output_bias: mapper.output_bias()?,
+        attention_scale: mapper.attention_scale(layers, heads, head_width)?,
+        embedding_scale: mapper
+            .both("scale_embeddings", |mapper, side| mapper.embedding_scale(side, d_model))?,
+        output_scale: container.scalar("decoder/scale_outputs")?.unwrap_or(1.0),
+        tying,
+        autoregression: Autoregression::SelfAttention,
+        decoder_start: known.decoder_start,
+        end: known.end,
+    };
+    let ignored = |name: &str| IGNORED.iter().any(|ignored| name.ends_with(ignored));
+    if let Some(name) = container.unused().find(|name| !ignored(name)) {
         return Err(unsupported(format!("the variable {name:?}, which this importer does not know")));
     }
-    Ok(Mapped { spec: mapper.spec, tensors: mapper.tensors, vocabulary_rows })
+    Ok((spec, mapper.tensors))
 }
 
 fn unsupported(what: String) -> Error {
     Error::new(ErrorKind::Schema, format!("the model has {what}"))
 }
 
-fn presence(present: bool) -> &'static str {
-    if present { "present" } else { "absent" }
+fn presence(present: bool) -> Presence {
+    if present { Presence::Present } else { Presence::Absent }
+}
+
+struct Mapper<'a> {
+    container: &'a Container<'a>,
+    tensors: BTreeMap<String, Tensor>,
 }
 
 impl Mapper<'_> {
@@ -148,51 +158,42 @@ impl Mapper<'_> {
         Ok(heads.unwrap_or(default) as usize)
     }
 
-    /// The tensors of the layers, and the spec keys that follow from which of them are there.
-    fn blocks(&mut self, norm_epsilon: &Option<f32>, layers: [usize; 2]) -> Result<()> {
-        if layers.contains(&0) {
-            return Err(unsupported(format!(
-                "{} encoder layers and {} decoder layers",
-                layers[0], layers[1]
-            )));
-        }
+    /// The tensors of the layers.
+    fn layers(&mut self, layers: [usize; 2]) -> Result<(FfnShape, Presence)> {
         let gated = self.container.contains("encoder/layer_0/ffn/linear_0_noact/weight");
-        let rms = !self.container.contains("encoder/layer_0/ffn/layer_norm/beta");
         let biases = self.has_biases(layers);
         for (side, layers) in SIDES.into_iter().zip(layers) {
             for i in 0..layers {
                 self.layer(side, i, gated, biases)?;
             }
         }
-        let mut present = [false; 2];
-        for (present, (theirs, ours)) in
-            present.iter_mut().zip([("layer_norm", "final_norm"), ("layernorm_embedding", "embedding_norm")])
-        {
-            *present = self.both(ours, |mapper, side| {
-                Ok(mapper.container.contains(&format!("{side}/{theirs}/gamma")))
-            })?;
-            for side in SIDES.into_iter().filter(|_| *present) {
-                self.norm(&format!("{side}/{theirs}"), &format!("{side}.{ours}"))?;
-            }
+        Ok((if gated { FfnShape::Gated } else { FfnShape::Plain }, presence(biases)))
+    }
+
+    /// A norm in front of or behind the layers of both stacks.
+    fn outer_norm(&mut self, theirs: &str, ours: &str) -> Result<Presence> {
+        let present =
+            self.both(ours, |mapper, side| Ok(mapper.container.contains(&format!("{side}/{theirs}/gamma"))))?;
+        for side in SIDES.into_iter().filter(|_| present) {
+            self.norm(&format!("{side}/{theirs}"), &format!("{side}.{ours}"))?;
         }
+        Ok(presence(present))
+    }
+
+    fn norm_order(&self) -> Result<NormOrder> {
         let pre_norm = self.both("pre_norm", |mapper, side| mapper.attribute(side, "pre_norm"))?;
+        Ok(if pre_norm == Some(0.0) { NormOrder::Post } else { NormOrder::Pre })
+    }
+
+    fn activation(&self) -> Result<Activation> {
         let activation = self.both("activation", |mapper, side| mapper.attribute(side, "activation"))?;
-        let activation = match activation.unwrap_or(0.0) {
-            0.0 => "relu",
-            1.0 => "gelu_tanh",
-            2.0 => "silu",
-            3.0 => "gelu",
+        Ok(match activation.unwrap_or(0.0) {
+            0.0 => Activation::Relu,
+            1.0 => Activation::GeluTanh,
+            2.0 => Activation::Silu,
+            3.0 => Activation::GeluErf,
             other => return Err(unsupported(format!("the activation {other}"))),
-        };
-        self.spec.critical("norm", if rms { "rms" } else { "layer" });
-        self.spec.critical("norm_epsilon", norm_epsilon.unwrap_or(if rms { 1e-6 } else { 1e-5 }));
-        self.spec.critical("norm_order", if pre_norm == Some(0.0) { "post" } else { "pre" });
-        self.spec
-            .critical("final_norm", presence(present[0]))
-            .critical("embedding_norm", presence(present[1]));
-        self.spec.critical("activation", activation).critical("ffn", if gated { "gated" } else { "plain" });
-        self.spec.critical("biases", presence(biases));
-        Ok(())
+        })
     }
 
     /// Whether any projection of a layer has a bias; one that has none then gets zeros.
@@ -271,8 +272,8 @@ impl Mapper<'_> {
         Ok(())
     }
 
-    /// Embeddings and output projection, each once; gives the rows of source and target.
-    fn embeddings(&mut self) -> Result<[usize; 2]> {
+    /// Embeddings and output projection, each once; gives also the rows of source and target.
+    fn embeddings(&mut self) -> Result<(Tying, [usize; 2])> {
         let listed = "encoder/embeddings_0/weight";
         let source = if self.container.contains(listed) { listed } else { "encoder/embeddings/weight" };
         let source = self.container.tensor(source)?;
@@ -280,13 +281,11 @@ impl Mapper<'_> {
         let output = self.container.tensor("decoder/projection/weight")?;
         let rows = [&source, &target].map(|tensor| tensor.dims.first().copied().unwrap_or(0));
         let tying = match (source == target, target == output) {
-            (true, true) => "all",
-            (false, true) => "decoder",
-            (true, false) => "embeddings",
-            (false, false) => "none",
+            (true, true) => Tying::All,
+            (false, true) => Tying::Decoder,
+            (true, false) => Tying::Embeddings,
+            (false, false) => Tying::None,
         };
-        let bias = "decoder/projection/bias";
-        self.spec.critical("tying", tying).critical("output_bias", presence(self.container.contains(bias)));
         if target != output {
             self.tensors.insert("output.weight".into(), output);
         }
@@ -294,10 +293,16 @@ impl Mapper<'_> {
             self.tensors.insert("embedding.target.weight".into(), target);
         }
         self.tensors.insert("embedding.source.weight".into(), source);
-        if self.container.contains(bias) {
+        Ok((tying, rows))
+    }
+
+    fn output_bias(&mut self) -> Result<Presence> {
+        let bias = "decoder/projection/bias";
+        let present = self.container.contains(bias);
+        if present {
             self.tensors.insert("output.bias".into(), self.container.tensor(bias)?);
         }
-        Ok(rows)
+        Ok(presence(present))
     }
 
     /// A flag (on: the square root of the width) or the scale itself; on where there is nothing.
@@ -317,7 +322,7 @@ impl Mapper<'_> {
     }
 
     /// One scale of the scores and one number of heads everywhere.
-    fn check_attention(&mut self, layers: [usize; 2], heads: usize, head_width: usize) -> Result<()> {
+    fn attention_scale(&self, layers: [usize; 2], heads: usize, head_width: usize) -> Result<f32> {
         let default = 1.0 / (head_width as f32).sqrt();
         let mut found: Option<f32> = None;
         for (side, attention) in [(0, "self_attention"), (1, "self_attention"), (1, "attention")] {
@@ -335,27 +340,24 @@ impl Mapper<'_> {
                 }
             }
         }
-        self.spec.critical("attention_scale", found.unwrap_or(default));
-        Ok(())
+        Ok(found.unwrap_or(default))
     }
 
-    /// A relative bias, a learned table, or CTranslate2's sinusoids: sines before cosines, positions counted from 1.
-    fn positions(&mut self, known: &Known, layers: [usize; 2]) -> Result<()> {
-        let relative = "self_attention/relative_attention_bias";
-        if self.container.contains(&format!("encoder/layer_0/{relative}")) {
-            return self.relative_positions(known, layers);
-        }
+    /// A relative bias, a learned table, or CTranslate2's sinusoids; and how many positions there are.
+    fn positions(&mut self, known: &Known, layers: [usize; 2]) -> Result<(Positions, usize)> {
         let tables = SIDES.map(|side| format!("{side}/position_encodings/encodings"));
         if tables.iter().all(|table| self.container.contains(table)) {
             return self.learned_positions(known, &tables);
         }
-        self.spec.critical("positions", "sinusoidal").critical("position_offset", 1u32);
-        self.spec.critical("sinusoid_layout", "halves").critical("sinusoid_timescale", "inclusive");
-        self.spec.critical("max_positions", known.max_positions.unwrap_or(UNLIMITED_POSITIONS));
-        Ok(())
+        let relative = self.container.contains("encoder/layer_0/self_attention/relative_attention_bias");
+        let positions = match relative {
+            true => self.relative_positions(layers)?,
+            false => Positions::Sinusoidal(SINUSOID),
+        };
+        Ok((positions, known.max_positions.map_or(UNLIMITED_POSITIONS, |most| most as usize)))
     }
 
-    fn learned_positions(&mut self, known: &Known, tables: &[String; 2]) -> Result<()> {
+    fn learned_positions(&mut self, known: &Known, tables: &[String; 2]) -> Result<(Positions, usize)> {
         let tables = [self.container.tensor(&tables[0])?, self.container.tensor(&tables[1])?];
         let rows = tables.iter().map(|table| table.dims.first().copied().unwrap_or(0)).min().unwrap_or(0);
         let max_positions = known.max_positions.map_or(rows, |most| most as usize);
@@ -370,35 +372,30 @@ impl Mapper<'_> {
             table.dims[0] = max_positions;
             self.tensors.insert(format!("{side}.position.weight"), table);
         }
-        self.spec.critical("positions", "learned").critical("position_offset", 0u32);
-        self.spec.critical("max_positions", max_positions as u32);
-        Ok(())
+        Ok((Positions::Learned { offset: 0 }, max_positions))
     }
 
     /// T5's bias, which every layer of a stack shares.
-    fn relative_positions(&mut self, known: &Known, layers: [usize; 2]) -> Result<()> {
+    fn relative_positions(&mut self, layers: [usize; 2]) -> Result<Positions> {
         for (side, layers) in SIDES.into_iter().zip(layers) {
-            let scope = |i: usize| format!("{side}/layer_{i}/self_attention");
-            let bias = self.container.tensor(&format!("{}/relative_attention_bias", scope(0)))?;
-            for i in 1..layers {
-                let name = format!("{}/relative_attention_bias", scope(i));
-                if self.container.contains(&name) && self.container.tensor(&name)? != bias {
+            let name = |i: usize| format!("{side}/layer_{i}/self_attention/relative_attention_bias");
+            let bias = self.container.tensor(&name(0))?;
+            for name in (1..layers).map(name).filter(|name| self.container.contains(name)) {
+                if self.container.tensor(&name)? != bias {
                     return Err(unsupported(format!("a {name} of its own")));
                 }
             }
             self.tensors.insert(format!("{side}.relative_bias"), bias);
         }
-        let distance = self.both("relative_attention_max_distance", |mapper, side| {
+        let distance = |mapper: &Self, side: &str| {
             let scope = |i| format!("{side}/layer_{i}/self_attention/relative_attention_max_distance");
             let distances = (0..layers[0].max(layers[1])).map(|i| mapper.container.scalar(&scope(i)));
             distances.collect::<Result<Vec<_>>>().map(|distances| distances.into_iter().flatten().next())
-        })?;
-        let distance =
-            distance.ok_or_else(|| unsupported("relative positions without a largest distance".into()))?;
-        let buckets = self.dims("encoder.relative_bias")?[0];
-        self.spec.critical("positions", "relative").critical("relative_buckets", buckets as u32);
-        self.spec.critical("relative_max_distance", distance as u32);
-        self.spec.critical("max_positions", known.max_positions.unwrap_or(UNLIMITED_POSITIONS));
-        Ok(())
+        };
+        let max_distance = self
+            .both("relative_attention_max_distance", distance)?
+            .ok_or_else(|| unsupported("relative positions without a largest distance".into()))?;
+        let [buckets, _] = self.dims("encoder.relative_bias")?;
+        Ok(Positions::Relative { buckets, max_distance: max_distance as usize })
     }
 }

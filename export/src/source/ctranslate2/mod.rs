@@ -7,6 +7,8 @@ mod vocabulary;
 use crate::checkpoint::Checkpoint;
 use container::Container;
 use map::Known;
+use siskin::format::MetadataBuilder;
+use siskin::pipeline::Generation;
 use siskin::{Error, ErrorKind, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -46,23 +48,26 @@ pub fn import(folder: &Path, options: &Options) -> Result<Checkpoint> {
         decoder_start: target.id(&config.decoder_start_token)?,
         end: target.id(&config.eos_token)?,
     };
-    let mapped = map::map(&container, &known).map_err(|error| error.at(path.display()))?;
-    let mut checkpoint = Checkpoint { spec: mapped.spec, tensors: mapped.tensors, ..Checkpoint::default() };
-    for (tokens, rows) in [&source, &target].into_iter().zip(mapped.vocabulary_rows) {
-        tokens.check_rows(rows)?;
-    }
-    checkpoint.source_vocabulary =
-        source.section(options.source_sentencepiece.as_deref(), options.segmentation)?;
+    let (spec, tensors) = map::map(&container, &known).map_err(|error| error.at(path.display()))?;
+    source.check_rows(spec.source_vocabulary)?;
+    target.check_rows(spec.target_vocabulary)?;
+    let source_section = source.section(options.source_sentencepiece.as_deref(), options.segmentation)?;
     let target_section = target.section(options.target_sentencepiece.as_deref(), options.segmentation)?;
-    checkpoint.target_vocabulary = (target_section != checkpoint.source_vocabulary).then_some(target_section);
-    let affixes = [
-        ("source_prefix", config.add_source_bos, &config.bos_token),
-        ("source_suffix", config.add_source_eos, &config.eos_token),
-    ];
-    for (key, _, token) in affixes.into_iter().filter(|(_, add, _)| *add) {
-        checkpoint.generation.critical(key, &[source.id(token)?][..]);
-    }
-    Ok(checkpoint)
+    let affix =
+        |add: bool, token: &str| add.then(|| source.id(token)).into_iter().collect::<Result<Vec<u32>>>();
+    let generation = Generation {
+        source_prefix: affix(config.add_source_bos, &config.bos_token)?,
+        source_suffix: affix(config.add_source_eos, &config.eos_token)?,
+        ..Generation::default()
+    };
+    Ok(Checkpoint {
+        spec,
+        generation,
+        card: MetadataBuilder::new(),
+        target_vocabulary: (target_section != source_section).then_some(target_section),
+        source_vocabulary: Some(source_section),
+        tensors,
+    })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

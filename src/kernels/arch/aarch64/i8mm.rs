@@ -77,7 +77,11 @@ impl Tile for Int8 {
     #[inline(always)]
     unsafe fn load_a(row: *const i8, stride: usize) -> Self::A {
         // SAFETY: the caller lets us read 8 elements of both rows; NEON is its promise.
-        unsafe { vcombine_s8(vld1_s8(row), vld1_s8(row.add(stride))) }
+        unsafe {
+            let (first, second) = (row.cast::<i64>(), row.add(stride).cast::<i64>());
+            let both = vsetq_lane_s64::<1>(second.read_unaligned(), vdupq_n_s64(first.read_unaligned()));
+            vreinterpretq_s8_s64(both)
+        }
     }
 
     #[inline(always)]

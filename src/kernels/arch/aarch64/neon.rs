@@ -48,6 +48,24 @@ pub(super) unsafe fn store(low: int32x4_t, high: int32x4_t, sums: *mut [i32; PAN
     }
 }
 
+/// Four elements, repeated over a register. Assembly, because the compiler, once it knows that both halves are equal,
+/// takes apart the weights instead of using the instructions for upper halves.
+///
+/// # Safety
+/// Four elements must be readable, and the CPU must have NEON.
+#[inline(always)]
+unsafe fn repeat(group: *const i8) -> int8x16_t {
+    let repeated;
+    // SAFETY: the caller's promise.
+    unsafe {
+        asm!(
+            "ld1r {{{0:v}.4s}}, [{1}]", out(vreg) repeated, in(reg) group,
+            options(pure, readonly, nostack, preserves_flags),
+        );
+    }
+    repeated
+}
+
 /// int8 by int8 without `sdot`: products of two k groups are added in 16 bits, which holds two of at most
 /// 127 * 127 (or a damaged file's 128 * 127), then neighbouring pairs are added to 32 bits.
 struct Int8;
@@ -72,12 +90,8 @@ impl Tile for Int8 {
 
     #[inline(always)]
     unsafe fn load_a(row: *const i8, _stride: usize) -> Self::A {
-        let groups = row.cast::<i32>();
         // SAFETY: the caller lets us read 8 elements; NEON is its promise.
-        unsafe {
-            let (first, second) = (groups.read_unaligned(), groups.add(1).read_unaligned());
-            [vreinterpretq_s8_s32(vdupq_n_s32(first)), vreinterpretq_s8_s32(vdupq_n_s32(second))]
-        }
+        unsafe { [repeat(row), repeat(row.add(K_GROUP))] }
     }
 
     #[inline(always)]

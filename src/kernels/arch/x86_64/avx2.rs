@@ -17,15 +17,15 @@ pub(super) static ROWS: RowKernels = row_kernels!(target_feature(enable = "avx2,
 pub(in crate::kernels) static AVX2: Kernels = Kernels { isa: Isa::Avx2, rows: &ROWS, gemm: GEMM };
 
 pub(super) const GEMM: GemmKernels = GemmKernels {
-    i8: gemm_kernel!(target_feature(enable = "avx2"); Int8 [4, 2, 4]),
+    i8: gemm_kernel!(target_feature(enable = "avx2"); Int8 [2, 4, 4]),
     f16: gemm_kernel!(target_feature(enable = "avx2,f16c"); Float<f16> [4, 2, 8]),
     f32: gemm_kernel!(target_feature(enable = "avx2"); Float<f32> [4, 2, 8]),
 };
 
 /// int8 by int8 without VNNI: `vpmaddubsw` multiplies unsigned by signed and adds pairs in 16 bits.
 ///
-/// |w| times a with the sign of w is the product, and with both in [-127, 127] a pair is at most 2 * 127 * 127 = 32258:
-/// it never saturates. (A damaged file's -128 gives at most 32512.)
+/// |a| times w with the sign of a is the product, and with both in [-127, 127] a pair is at most 2 * 127 * 127 = 32258:
+/// it never saturates. (A damaged file's -128 keeps its sign where it should lose it, but stays below 32768 as well.)
 struct Int8;
 
 impl Tile for Int8 {
@@ -33,9 +33,9 @@ impl Tile for Int8 {
     type Weight = i8;
     type Sum = i32;
     const DEPTH: usize = K_GROUP;
-    type A = __m256i;
-    /// w and |w|.
-    type W = (__m256i, __m256i);
+    /// a and |a|.
+    type A = (__m256i, __m256i);
+    type W = __m256i;
     type Acc = __m256i;
 
     #[inline(always)]
@@ -47,23 +47,23 @@ impl Tile for Int8 {
     #[inline(always)]
     unsafe fn load_a(row: *const i8, _stride: usize) -> Self::A {
         // SAFETY: the caller lets us read 4 elements; AVX2 is its promise.
-        unsafe { _mm256_set1_epi32(row.cast::<i32>().read_unaligned()) }
+        unsafe {
+            let a = _mm256_set1_epi32(row.cast::<i32>().read_unaligned());
+            (a, _mm256_abs_epi8(a))
+        }
     }
 
     #[inline(always)]
     unsafe fn load_w(panel: *const i8) -> Self::W {
         // SAFETY: the caller lets us read 32 elements; AVX2 is its promise.
-        unsafe {
-            let w = _mm256_loadu_si256(panel.cast());
-            (w, _mm256_abs_epi8(w))
-        }
+        unsafe { _mm256_loadu_si256(panel.cast()) }
     }
 
     #[inline(always)]
-    unsafe fn multiply(acc: Self::Acc, a: Self::A, (w, magnitude): Self::W) -> Self::Acc {
+    unsafe fn multiply(acc: Self::Acc, (a, magnitude): Self::A, w: Self::W) -> Self::Acc {
         // SAFETY: AVX2 is the caller's promise.
         unsafe {
-            let pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(a, w));
+            let pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(w, a));
             _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
         }
     }

@@ -1,0 +1,12 @@
+//! ONNX graphs made in Rust: a typed graph, reverse-mode differentiation over its nodes, the Transformer as a graph,
+//! and the protobuf that ONNX Runtime reads. The same emitter serves training and evaluation.
+
+pub mod autodiff;
+pub mod build;
+pub mod functions;
+pub mod graph;
+pub mod proto;
+pub mod serialize;
+pub mod transformer;
+
+pub use graph::{Dim, ElementType, Graph, Value};

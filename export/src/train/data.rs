@@ -1,0 +1,161 @@
+//! Reading pairs: two columns of text, separated by a tab.
+
+use siskin::{Error, ErrorKind, Result};
+use std::collections::HashSet;
+use std::fmt;
+use std::path::Path;
+
+/// A line longer than this, in bytes, is no sentence.
+const MAX_LINE: usize = 1 << 16;
+
+/// A source and what it may become.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Pair {
+    /// The source text.
+    pub source: String,
+    /// Its references: at least one.
+    pub targets: Vec<String>,
+}
+
+/// A pair as token ids, each side with its end token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Example {
+    /// Source ids.
+    pub source: Vec<u32>,
+    /// Target ids.
+    pub target: Vec<u32>,
+}
+
+impl Example {
+    /// Tokens of the longer side.
+    pub fn longest(&self) -> usize {
+        self.source.len().max(self.target.len())
+    }
+}
+
+/// How many rows were read and how many were dropped for what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cleaning {
+    /// Rows that were kept.
+    pub kept: usize,
+    /// Not UTF-8.
+    pub invalid_utf8: usize,
+    /// Without a tab.
+    pub without_tab: usize,
+    /// With an empty side.
+    pub empty: usize,
+    /// Longer than 65,536 bytes, or with more tokens than the model has positions.
+    pub too_long: usize,
+    /// The same as an earlier row.
+    pub repeated: usize,
+}
+
+impl fmt::Display for Cleaning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} pairs kept", self.kept)?;
+        let dropped = [
+            (self.invalid_utf8, "not UTF-8"),
+            (self.without_tab, "without a tab"),
+            (self.empty, "with an empty side"),
+            (self.too_long, "too long"),
+            (self.repeated, "repeated"),
+        ];
+        for (count, reason) in dropped.into_iter().filter(|(count, _)| *count > 0) {
+            write!(f, ", {count} dropped: {reason}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads `source<TAB>target` rows. With a `separator`, a target holds several references between separators.
+///
+/// # Errors
+/// When the file cannot be read, or when no row is left.
+pub fn read_pairs(path: &Path, separator: Option<&str>) -> Result<(Vec<Pair>, Cleaning)> {
+    let bytes = std::fs::read(path).map_err(|e| Error::io(format!("reading {}", path.display()), e))?;
+    let (pairs, cleaning) = parse_pairs(&bytes, separator);
+    if pairs.is_empty() {
+        let message = format!("{}: no row has a source, a tab and a target ({cleaning})", path.display());
+        return Err(Error::new(ErrorKind::InvalidOption, message));
+    }
+    Ok((pairs, cleaning))
+}
+
+fn parse_pairs(bytes: &[u8], separator: Option<&str>) -> (Vec<Pair>, Cleaning) {
+    let mut cleaning = Cleaning::default();
+    let mut pairs = Vec::new();
+    for line in bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+        match parse_pair(line, separator) {
+            Err(Dropped::TooLong) => cleaning.too_long += 1,
+            Err(Dropped::InvalidUtf8) => cleaning.invalid_utf8 += 1,
+            Err(Dropped::WithoutTab) => cleaning.without_tab += 1,
+            Err(Dropped::Empty) => cleaning.empty += 1,
+            Ok(pair) => pairs.push(pair),
+        }
+    }
+    cleaning.kept = pairs.len();
+    (pairs, cleaning)
+}
+
+/// Drops pairs that are the same as an earlier one.
+pub fn drop_repeated(pairs: &mut Vec<Pair>, cleaning: &mut Cleaning) {
+    let mut seen = HashSet::new();
+    let before = pairs.len();
+    pairs.retain(|pair| seen.insert(pair.clone()));
+    cleaning.repeated += before - pairs.len();
+    cleaning.kept = pairs.len();
+}
+
+enum Dropped {
+    TooLong,
+    InvalidUtf8,
+    WithoutTab,
+    Empty,
+}
+
+fn parse_pair(line: &[u8], separator: Option<&str>) -> Result<Pair, Dropped> {
+    if line.len() > MAX_LINE {
+        return Err(Dropped::TooLong);
+    }
+    let line = std::str::from_utf8(line).map_err(|_| Dropped::InvalidUtf8)?;
+    let (source, target) = line.split_once('\t').ok_or(Dropped::WithoutTab)?;
+    let targets: Vec<String> = match separator {
+        Some(separator) => target.split(separator).map(|t| t.trim().to_owned()).collect(),
+        None => vec![target.trim().to_owned()],
+    };
+    let source = source.trim().to_owned();
+    match source.is_empty() || targets.iter().any(String::is_empty) {
+        true => Err(Dropped::Empty),
+        false => Ok(Pair { source, targets }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_dropped_for_a_reason_that_is_counted() {
+        let text = b"a\tb\nno tab\n\tempty\nempty\t \na\tb\n\xff\xfe\tx\nc\td | e\n";
+        let (mut pairs, mut cleaning) = parse_pairs(text, Some(" | "));
+        drop_repeated(&mut pairs, &mut cleaning);
+        assert_eq!(pairs.len(), 2);
+        assert_eq!(pairs[1].targets, ["d", "e"]);
+        let expected =
+            Cleaning { kept: 2, invalid_utf8: 1, without_tab: 1, empty: 2, too_long: 0, repeated: 1 };
+        assert_eq!(cleaning, expected);
+        assert_eq!(
+            cleaning.to_string(),
+            "2 pairs kept, 1 dropped: not UTF-8, 1 dropped: without a tab, 2 dropped: with an empty side, \
+             1 dropped: repeated"
+        );
+    }
+
+    #[test]
+    fn a_line_of_megabytes_is_dropped() {
+        let line = [b"a\t".as_slice(), &vec![b'x'; 10 << 20]].concat();
+        let (pairs, cleaning) = parse_pairs(&line, None);
+        assert!(pairs.is_empty());
+        assert_eq!(cleaning.too_long, 1);
+    }
+}

@@ -1,0 +1,25 @@
+//! From pairs of text to a checkpoint.
+//!
+//! [`Trainer`] runs the loop over an [`Engine`], which computes gradients and takes steps. All randomness depends on
+//! the seed and the place in the run, and a [`Snapshot`] holds the rest, so a resumed run gives the numbers of one
+//! that was never interrupted.
+
+pub mod adamw;
+pub mod batch;
+pub mod config;
+pub mod data;
+pub mod engine;
+pub mod initialization;
+pub mod ort_engine;
+pub mod random;
+pub mod schedule;
+pub mod snapshot;
+pub mod trainer;
+pub mod validation;
+pub mod vocabulary;
+
+pub use config::Config;
+pub use engine::Engine;
+pub use ort_engine::OrtEngine;
+pub use snapshot::Snapshot;
+pub use trainer::Trainer;

@@ -1,0 +1,131 @@
+//! How good the model is, on a dev set: the loss, and what greedy search writes.
+
+use super::batch::{Batch, plan};
+use super::data::{Example, Pair};
+use super::engine::Engine;
+use super::random::Random;
+use super::vocabulary::Vocabularies;
+use siskin::Result;
+use siskin::model::ModelSpec;
+use siskin::text::Vocabulary;
+
+/// A dev set, encoded.
+pub struct Validation {
+    pairs: Vec<Pair>,
+    examples: Vec<Example>,
+    batches: Vec<Vec<usize>>,
+    start: u32,
+    end: u32,
+    max_length: usize,
+}
+
+/// What was measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scores {
+    /// Cross-entropy of the first reference, in nats a token.
+    pub loss: f64,
+    /// Share of decoded rows that equal one of their references.
+    pub accuracy: f64,
+}
+
+/// A row with what greedy search wrote for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// The source.
+    pub source: String,
+    /// The first reference.
+    pub reference: String,
+    /// What was decoded.
+    pub hypothesis: String,
+}
+
+impl Validation {
+    /// Encodes `pairs`; rows with more tokens than `spec` has positions are left out. Evaluates in batches of
+    /// `max_tokens`.
+    ///
+    /// # Errors
+    /// Those of [`Vocabularies::encode`].
+    pub fn new(
+        pairs: Vec<Pair>,
+        vocabularies: &Vocabularies,
+        spec: &ModelSpec,
+        max_tokens: usize,
+    ) -> Result<Self> {
+        let encoded = vocabularies.encode(&pairs)?.into_iter().map(|examples| examples.into_iter().next());
+        let (pairs, examples): (Vec<Pair>, Vec<Example>) = pairs
+            .into_iter()
+            .zip(encoded)
+            .filter_map(|(pair, example)| Some((pair, example?)))
+            .filter(|(_, example)| example.longest() <= spec.max_positions)
+            .unzip();
+        let batches = plan(&examples, max_tokens, &mut Random::new(0, &[]));
+        let (start, end, max_length) = (spec.decoder_start, spec.end, spec.max_positions);
+        Ok(Self { pairs, examples, batches, start, end, max_length })
+    }
+
+    /// Loss over all rows, accuracy over the first `decode_rows` of them, and some samples.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub fn run(
+        &self,
+        engine: &mut dyn Engine,
+        target: &Vocabulary<'_>,
+        decode_rows: usize,
+    ) -> Result<(Scores, Vec<Sample>)> {
+        let (mut loss, mut labels) = (0.0, 0);
+        for indices in &self.batches {
+            let examples: Vec<&Example> = indices.iter().map(|&i| &self.examples[i]).collect();
+            let batch = Batch::new(&examples, self.start);
+            loss += engine.forward(&batch)?.loss;
+            labels += batch.label_count();
+        }
+        let (mut decoded, mut correct, mut samples) = (0, 0, Vec::new());
+        for indices in &self.batches {
+            let rows: Vec<usize> = indices.iter().copied().filter(|&i| i < decode_rows).collect();
+            for (row, ids) in rows.iter().zip(self.greedy(engine, &rows)?) {
+                let pair = &self.pairs[*row];
+                let hypothesis = target.decode(&ids)?;
+                decoded += 1;
+                correct += usize::from(pair.targets.contains(&hypothesis));
+                if samples.len() < 10 {
+                    let (source, reference) = (pair.source.clone(), pair.targets[0].clone());
+                    samples.push(Sample { source, reference, hypothesis });
+                }
+            }
+        }
+        let accuracy = f64::from(correct as u32) / f64::from(decoded.max(1) as u32);
+        Ok((Scores { loss: loss / f64::from(labels.max(1) as u32), accuracy }, samples))
+    }
+
+    /// The most probable next token again and again, for all `rows` together, until each has ended.
+    fn greedy(&self, engine: &mut dyn Engine, rows: &[usize]) -> Result<Vec<Vec<u32>>> {
+        let mut hypotheses: Vec<Vec<u32>> = vec![Vec::new(); rows.len()];
+        let mut open: Vec<usize> = (0..rows.len()).collect();
+        for length in 1..=self.max_length {
+            open.retain(|&k| hypotheses[k].last() != Some(&self.end));
+            if open.is_empty() {
+                break;
+            }
+            let example = |&k: &usize| {
+                let source = self.examples[rows[k]].source.clone();
+                let target = [hypotheses[k].as_slice(), &[self.end]].concat();
+                Example { source, target }
+            };
+            let examples: Vec<Example> = open.iter().map(example).collect();
+            let batch = Batch::new(&examples.iter().collect::<Vec<_>>(), self.start);
+            let logits = engine.forward(&batch)?.logits; // [B*T, V]
+            let width = logits.len() / (open.len() * length);
+            for (i, &k) in open.iter().enumerate() {
+                let row = &logits[((i + 1) * length - 1) * width..][..width];
+                hypotheses[k].push(argmax(row));
+            }
+        }
+        Ok(hypotheses)
+    }
+}
+
+fn argmax(row: &[f32]) -> u32 {
+    let best = row.iter().enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b));
+    best.map_or(0, |(index, _)| index as u32)
+}

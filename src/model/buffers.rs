@@ -1,0 +1,89 @@
+//! The memory of a session.
+
+use alloc::vec::Vec;
+
+use super::plan::Plan;
+use super::spec::{ModelSpec, Positions};
+use super::weights::Side;
+use crate::error::Result;
+use crate::nn::{Context, Quantized, Sinusoid};
+
+/// Scratch and caches; sizes and meaning are those of [`Plan`].
+pub(super) struct Buffers {
+    pub x: Vec<f32>,
+    pub normed: Vec<f32>,
+    pub wide: Vec<f32>,
+    pub narrow: Vec<f32>,
+    pub quantized: Quantized,
+    pub attention: Vec<f32>,
+    pub attention_stride: usize,
+    pub memory: Vec<Vec<f32>>,
+    pub history: Vec<Vec<f32>>,
+    pub logits: Vec<f32>,
+    pub alignments: Vec<f32>,
+    pub positions: PositionCodes,
+}
+
+impl Buffers {
+    /// The buffers of `plan`, all zero.
+    ///
+    /// # Errors
+    /// As [`Plan::zeroed`].
+    pub fn new(spec: &ModelSpec, plan: &Plan) -> Result<Self> {
+        let layers = |count| (0..plan.layers).map(|_| plan.zeroed(count)).collect::<Result<Vec<_>>>();
+        Ok(Self {
+            x: plan.zeroed(plan.stream)?,
+            normed: plan.zeroed(plan.stream)?,
+            wide: plan.zeroed(plan.wide)?,
+            narrow: plan.zeroed(plan.narrow)?,
+            quantized: Quantized::new(plan.zeroed(plan.quantized_values)?, plan.zeroed(plan.quantized_rows)?),
+            attention: plan.zeroed(plan.attention_scratch)?,
+            attention_stride: plan.attention_stride,
+            memory: layers(plan.memory)?,
+            history: layers(plan.history)?,
+            logits: plan.zeroed(plan.logits)?,
+            alignments: plan.zeroed(plan.alignments)?,
+            positions: PositionCodes::new(spec, plan)?,
+        })
+    }
+}
+
+/// Sinusoidal codes of the first positions, computed when first needed.
+pub(super) struct PositionCodes {
+    sinusoid: Option<Sinusoid>,
+    frequencies: Vec<f64>,
+    /// [positions, D].
+    codes: Vec<f32>,
+    /// Positions whose codes are there.
+    known: usize,
+}
+
+impl PositionCodes {
+    fn new(spec: &ModelSpec, plan: &Plan) -> Result<Self> {
+        let sinusoid = match spec.positions {
+            Positions::Sinusoidal(sinusoid) => Some(sinusoid),
+            _ => None,
+        };
+        let mut frequencies = plan.zeroed::<f64>(plan.frequencies)?;
+        for (i, frequency) in frequencies.iter_mut().enumerate() {
+            *frequency = sinusoid.map_or(0.0, |sinusoid| sinusoid.frequency(i, plan.frequencies));
+        }
+        Ok(Self { sinusoid, frequencies, codes: plan.zeroed(plan.positions)?, known: 0 })
+    }
+
+    /// Adds what tells `position` to the embedding `x` [D]: a code, a learned vector, or nothing.
+    pub fn add(&mut self, ctx: &Context<'_>, side: &Side, position: usize, x: &mut [f32]) {
+        let d = x.len();
+        if let Some(table) = &side.positions {
+            ctx.kernels.add(&table.rows(ctx.bytes)[(position + side.position_offset) * d..][..d], x);
+        }
+        if let Some(sinusoid) = &self.sinusoid {
+            while self.known <= position {
+                let code = &mut self.codes[self.known * d..][..d];
+                sinusoid.write(self.known, &self.frequencies, code);
+                self.known += 1;
+            }
+            ctx.kernels.add(&self.codes[position * d..][..d], x);
+        }
+    }
+}
