@@ -37,13 +37,17 @@ fn pairs() -> Vec<Pair> {
 }
 
 fn new_trainer(config: &Config, folder: &Path) -> Trainer<OrtEngine> {
+    try_new_trainer(config, folder).unwrap()
+}
+
+fn try_new_trainer(config: &Config, folder: &Path) -> siskin::Result<Trainer<OrtEngine>> {
     let pairs = pairs();
     let vocabularies = Vocabularies::learn(&pairs, config.data.source, config.data.target).unwrap();
     let spec = config.spec(vocabularies.source().unwrap().len(), vocabularies.target().unwrap().len());
     let weights = initialize(&emit(&spec, config.regularization()).unwrap().graph, config.seed);
     let engine = OrtEngine::new(&spec, config.regularization(), config.optimizer, 1, &weights).unwrap();
     let train = (pairs.as_slice(), &mut Cleaning::default());
-    Trainer::new(config.clone(), engine, vocabularies, train, pairs.clone(), folder).unwrap()
+    Trainer::new(config.clone(), engine, vocabularies, train, pairs.clone(), folder)
 }
 
 #[test]
@@ -123,6 +127,18 @@ fn a_model_learns_to_reverse_words_and_the_runtime_agrees() {
         assert_eq!(correct as f64 / pairs().len() as f64, accuracy, "{precision:?}");
     }
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn data_that_leaves_no_example_is_an_error() {
+    if library_is_missing() {
+        return;
+    }
+    let mut config = config();
+    config.model.max_positions = 1; // the end token alone
+    let error = try_new_trainer(&config, &folder("empty")).err().unwrap();
+    assert_eq!(error.kind(), siskin::ErrorKind::InvalidOption);
+    assert!(error.to_string().contains("max_positions"), "{error}");
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub use embedding::Embedding;
 pub use ffn::{FFN_ROWS, FeedForward, FfnBuffers, FfnShape};
 pub use linear::{Linear, Quantized};
 pub use norm::{Norm, NormOrder};
-pub use position::{Direction, RelativeBias, Sinusoid, SinusoidLayout, SinusoidTimescale};
+pub use position::{Direction, RelativeBias, Sinusoid, SinusoidLayout, SinusoidTimescale, distance_bucket};
 pub use ssru::{Ssru, SsruRows};
 
 use crate::kernels::Kernels;

@@ -97,20 +97,31 @@ impl RelativeBias {
     }
 
     fn bucket(&self, query: usize, key: usize) -> usize {
-        let (buckets, first, distance) = match (self.direction, key > query) {
-            (Direction::Both, true) => (self.buckets / 2, self.buckets / 2, key - query),
-            (Direction::Both, false) => (self.buckets / 2, 0, query - key),
-            (Direction::Back, _) => (self.buckets, 0, query.saturating_sub(key)),
-        };
-        let exact = buckets / 2;
-        if distance < exact {
-            return first + distance;
-        }
-        // Buckets grow with the logarithm. The epsilon keeps the powers that fall on a border on its upper side.
-        let ratio = |numerator: usize| double::ln(numerator as f64 / exact as f64);
-        let step = ratio(distance) / ratio(self.max_distance) * (buckets - exact) as f64 + 1e-9;
-        first + (exact + step as usize).min(buckets - 1)
+        distance_bucket(self.direction, self.buckets, self.max_distance, query, key)
     }
+}
+
+/// The bucket, of `buckets`, of the distance from a query's position to a key's; see [`RelativeBias`].
+pub fn distance_bucket(
+    direction: Direction,
+    buckets: usize,
+    max_distance: usize,
+    query: usize,
+    key: usize,
+) -> usize {
+    let (buckets, first, distance) = match (direction, key > query) {
+        (Direction::Both, true) => (buckets / 2, buckets / 2, key - query),
+        (Direction::Both, false) => (buckets / 2, 0, query - key),
+        (Direction::Back, _) => (buckets, 0, query.saturating_sub(key)),
+    };
+    let exact = buckets / 2;
+    if distance < exact {
+        return first + distance;
+    }
+    // Buckets grow with the logarithm. The epsilon keeps the powers that fall on a border on its upper side.
+    let ratio = |numerator: usize| double::ln(numerator as f64 / exact as f64);
+    let step = ratio(distance) / ratio(max_distance) * (buckets - exact) as f64 + 1e-9;
+    first + (exact + step as usize).min(buckets - 1)
 }
 
 #[cfg(test)]

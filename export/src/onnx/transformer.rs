@@ -21,6 +21,10 @@ pub const TARGET: Dim = Dim::Symbol("target");
 pub const SOURCE_TOKENS: Dim = Dim::Symbol("source_tokens");
 /// Batch times target.
 pub const TARGET_TOKENS: Dim = Dim::Symbol("target_tokens");
+/// Source times source.
+const SOURCE_PAIRS: Dim = Dim::Symbol("source_pairs");
+/// Target times target.
+const TARGET_PAIRS: Dim = Dim::Symbol("target_pairs");
 
 /// How often dropout (Srivastava et al., 2014) zeroes an element, by place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
@@ -68,10 +72,11 @@ pub struct Emitted {
 ///
 /// Inputs: `source`, `source_positions` `[B*S]`, `source_mask` `[B, 1, 1, S]` (added to attention scores),
 /// `target`, `target_positions`, `labels` `[B*T]`, `causal_mask` `[1, 1, T, T]`, `label_weights` `[B*T, 1]` (0 for
-/// padding), and the [dropout masks](Emitted::dropout_masks).
+/// padding), the [dropout masks](Emitted::dropout_masks), and for relative positions `source_buckets` `[S*S]` and
+/// `target_buckets` `[T*T]`, query by query.
 ///
 /// # Errors
-/// When `spec` has a block that cannot be trained: relative positions, SSRU.
+/// When `spec` has a block that cannot be trained: an SSRU decoder.
 pub fn emit(spec: &ModelSpec, regularization: Regularization) -> Result<Emitted> {
     check(spec)?;
     let mut emitter = Emitter {
@@ -91,16 +96,11 @@ pub fn emit(spec: &ModelSpec, regularization: Regularization) -> Result<Emitted>
 }
 
 fn check(spec: &ModelSpec) -> Result<()> {
-    let unknown = [
-        (matches!(spec.positions, Positions::Relative { .. }), "positions"),
-        (spec.autoregression != Autoregression::SelfAttention, "autoregression"),
-    ];
-    match unknown.iter().find(|(found, _)| *found) {
-        Some((_, key)) => Err(Error::new(
-            ErrorKind::Schema,
-            format!("a model with this `{key}` cannot be trained: {spec:?}"),
-        )),
-        None => Ok(()),
+    match spec.autoregression {
+        Autoregression::SelfAttention => Ok(()),
+        Autoregression::Ssru => {
+            Err(Error::new(ErrorKind::Schema, "a model whose `autoregression` is `ssru` cannot be trained"))
+        }
     }
 }
 
@@ -119,6 +119,8 @@ struct Side {
     length: Dim,
     tokens: Dim,
     mask: Value,
+    /// What relative positions add to the scores of self-attention, `[1, H, L, L]`.
+    bias: Option<Value>,
 }
 
 impl Emitter<'_> {
@@ -126,7 +128,8 @@ impl Emitter<'_> {
         let mask = self.graph.input("source_mask", ElementType::F32, &[BATCH, 1.into(), 1.into(), SOURCE]);
         self.graph.bind("batch", mask, 0);
         self.graph.bind("source", mask, 3);
-        let side = Side { length: SOURCE, tokens: SOURCE_TOKENS, mask };
+        let bias = self.relative_bias("encoder", "source_buckets", SOURCE, SOURCE_PAIRS);
+        let side = Side { length: SOURCE, tokens: SOURCE_TOKENS, mask, bias };
         let table = self.embedding_table("embedding.source.weight", self.spec.source_vocabulary);
         let mut x = self.embed(table, "source", "encoder", side); // [B*S, D]
         for i in 0..self.spec.encoder_layers {
@@ -140,7 +143,8 @@ impl Emitter<'_> {
     fn decoder(&mut self, (memory, source): (Value, Side)) -> Value {
         let mask = self.graph.input("causal_mask", ElementType::F32, &[1.into(), 1.into(), TARGET, TARGET]);
         self.graph.bind("target", mask, 3);
-        let side = Side { length: TARGET, tokens: TARGET_TOKENS, mask };
+        let bias = self.relative_bias("decoder", "target_buckets", TARGET, TARGET_PAIRS);
+        let side = Side { length: TARGET, tokens: TARGET_TOKENS, mask, bias };
         let table = match self.spec.tying {
             Tying::All | Tying::Embeddings => self.embeddings[0],
             Tying::Decoder | Tying::None => {
@@ -225,13 +229,24 @@ impl Emitter<'_> {
         self.graph.add(x, rows)
     }
 
+    /// A learned bias for each head and distance bucket (Raffel et al., 2020).
+    fn relative_bias(&mut self, place: &str, input: &str, length: Dim, pairs: Dim) -> Option<Value> {
+        let Positions::Relative { buckets, .. } = self.spec.positions else { return None };
+        let heads = Dim::Fixed(self.spec.heads);
+        let table = self.graph.parameter(&format!("{place}.relative_bias"), &[buckets, self.spec.heads]);
+        let ids = self.graph.input(input, ElementType::I64, &[pairs]);
+        let biases = self.graph.gather(table, ids); // [L*L, H]
+        let biases = self.graph.transpose(biases, &[1, 0]);
+        Some(self.graph.reshape(biases, &[1.into(), heads, length, length]))
+    }
+
     fn self_attention(&mut self, x: Value, layer: &str, side: Side) -> Value {
         self.residual(x, &format!("{layer}.self_attention_norm"), |e, x| {
             let width = e.spec.heads * e.spec.head_width;
             let name = format!("{layer}.self_attention");
             let qkv = e.linear(x, &format!("{name}.qkv"), e.spec.d_model, 3 * width);
             let parts = e.graph.split(qkv, 3);
-            let context = e.attention([parts[0], parts[1], parts[2]], side, side, side.mask);
+            let context = e.attention([parts[0], parts[1], parts[2]], side, side, side.bias);
             e.linear(context, &format!("{name}.output"), width, e.spec.d_model)
         })
     }
@@ -243,7 +258,7 @@ impl Emitter<'_> {
             let query = e.linear(y, &format!("{name}.query"), e.spec.d_model, width);
             let key_value = e.linear(memory, &format!("{name}.key_value"), e.spec.d_model, 2 * width);
             let parts = e.graph.split(key_value, 2);
-            let context = e.attention([query, parts[0], parts[1]], side, source, source.mask);
+            let context = e.attention([query, parts[0], parts[1]], side, source, None);
             e.linear(context, &format!("{name}.output"), width, e.spec.d_model)
         })
     }
@@ -268,15 +283,16 @@ impl Emitter<'_> {
         })
     }
 
-    /// `softmax(Q K^T * scale + mask) V` in each head; queries `[B*T, H*dh]`, keys and values `[B*S, H*dh]`.
-    fn attention(&mut self, [q, k, v]: [Value; 3], to: Side, from: Side, mask: Value) -> Value {
+    /// `softmax(Q K^T * scale + bias + mask) V` in each head; queries `[B*T, H*dh]`, keys and values `[B*S, H*dh]`.
+    fn attention(&mut self, [q, k, v]: [Value; 3], to: Side, from: Side, bias: Option<Value>) -> Value {
         let q = self.heads(q, to); // [B, H, T, dh]
         let k = self.heads(k, from); // [B, H, S, dh]
         let v = self.heads(v, from);
         let q = self.scaled(q, self.spec.attention_scale);
         let keys = self.graph.transpose_matrices(k);
         let scores = self.graph.matmul(q, keys); // [B, H, T, S]
-        let masked = self.graph.add(scores, mask);
+        let scores = bias.map_or(scores, |bias| self.graph.add(scores, bias));
+        let masked = self.graph.add(scores, from.mask);
         let probabilities = self.graph.unary(Op::Softmax, masked);
         let probabilities = self.dropped(probabilities, self.dropout.attention);
         let context = self.graph.matmul(probabilities, v); // [B, H, T, dh]

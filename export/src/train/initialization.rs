@@ -9,7 +9,7 @@ use crate::onnx::Graph;
 const PLACE: u64 = 1;
 
 /// Weights for the parameters of `graph`: matrices from the uniform distribution of Glorot & Bengio (2010), embeddings
-/// normal with variance 1/D, norms 1, biases 0.
+/// normal with variance 1/D, norms 1, biases 0 (relative ones too).
 pub fn initialize(graph: &Graph, seed: u64) -> Tensors {
     let tensor = |(index, &parameter)| {
         let name = graph.name(parameter).to_owned();
@@ -28,6 +28,7 @@ fn values(name: &str, shape: &[usize], random: &mut Random) -> Vec<f32> {
             let deviation = (width as f32).sqrt().recip();
             (0..count).map(|_| random.normal() * deviation).collect()
         }
+        [_, _] if name.ends_with(".relative_bias") => vec![0.0; count],
         [outputs, inputs] => {
             let limit = (6.0 / (inputs + outputs) as f32).sqrt();
             (0..count).map(|_| (random.unit() * 2.0 - 1.0) * limit).collect()

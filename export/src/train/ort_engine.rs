@@ -10,7 +10,8 @@ use crate::onnx::{Dim, Graph};
 use crate::onnxruntime;
 use ort::session::{Session, SessionInputValue, SessionInputs, SessionOutputs};
 use ort::value::Tensor as OrtTensor;
-use siskin::model::ModelSpec;
+use siskin::model::{ModelSpec, Positions};
+use siskin::nn::{Direction, distance_bucket};
 use siskin::{Error, ErrorKind, Result};
 use std::borrow::Cow;
 
@@ -20,6 +21,7 @@ pub struct OrtEngine {
     evaluation: Session,
     inputs: [Vec<String>; 2],
     masks: Vec<DropoutMask>,
+    positions: Positions,
     optimizer: AdamW,
     parameters: Vec<Parameter>,
     labels: usize,
@@ -66,6 +68,7 @@ impl OrtEngine {
             training: onnxruntime::session(environment, &training.graph, threads)?,
             evaluation: onnxruntime::session(environment, &evaluation, threads)?,
             masks: training.dropout_masks,
+            positions: spec.positions,
             optimizer,
             parameters,
             labels: 0,
@@ -101,7 +104,7 @@ impl Parameter {
 
 impl Engine for OrtEngine {
     fn accumulate(&mut self, batch: &Batch, random: &mut Random) -> Result<f64> {
-        let mut inputs = inputs(&self.inputs[0], batch, &self.parameters)?;
+        let mut inputs = inputs(&self.inputs[0], batch, self.positions, &self.parameters)?;
         for mask in &self.masks {
             let shape: Vec<usize> = mask.shape.iter().map(|dim| size(*dim, batch)).collect();
             let values = random.dropout_mask(shape.iter().product(), mask.rate);
@@ -137,7 +140,7 @@ impl Engine for OrtEngine {
     }
 
     fn forward(&mut self, batch: &Batch) -> Result<Forward> {
-        let inputs = inputs(&self.inputs[1], batch, &self.parameters)?;
+        let inputs = inputs(&self.inputs[1], batch, self.positions, &self.parameters)?;
         let outputs = run(&mut self.evaluation, inputs)?;
         let loss = f64::from(output(&outputs, "loss")?[0]);
         Ok(Forward { loss, logits: output(&outputs, "logits")?.to_vec() })
@@ -174,7 +177,12 @@ impl Engine for OrtEngine {
 type Inputs<'a> = Vec<(Cow<'a, str>, SessionInputValue<'a>)>;
 
 /// What the graph's inputs `names` hold for `batch`, and the parameters.
-fn inputs<'a>(names: &[String], batch: &Batch, parameters: &'a [Parameter]) -> Result<Inputs<'a>> {
+fn inputs<'a>(
+    names: &[String],
+    batch: &Batch,
+    positions: Positions,
+    parameters: &'a [Parameter],
+) -> Result<Inputs<'a>> {
     let (b, s, t) = (batch.sentences, batch.source_length, batch.target_length);
     let mut inputs: Inputs<'a> = Vec::new();
     for name in names.iter().filter(|name| !name.starts_with("dropout.")) {
@@ -184,6 +192,8 @@ fn inputs<'a>(names: &[String], batch: &Batch, parameters: &'a [Parameter]) -> R
             "source_mask" => ort_tensor(&[b, 1, 1, s], batch.source_mask.clone())?.into(),
             "target" => ort_tensor(&[b * t], batch.target.clone())?.into(),
             "target_positions" => ort_tensor(&[b * t], batch.target_positions())?.into(),
+            "source_buckets" => ort_tensor(&[s * s], buckets(positions, Direction::Both, s))?.into(),
+            "target_buckets" => ort_tensor(&[t * t], buckets(positions, Direction::Back, t))?.into(),
             "causal_mask" => ort_tensor(&[1, 1, t, t], batch.causal_mask())?.into(),
             "labels" => ort_tensor(&[b * t], batch.labels.clone())?.into(),
             "label_weights" => ort_tensor(&[b * t, 1], batch.label_weights.clone())?.into(),
@@ -193,6 +203,13 @@ fn inputs<'a>(names: &[String], batch: &Batch, parameters: &'a [Parameter]) -> R
     }
     inputs.extend(parameters.iter().map(|p| (p.name.as_str().into(), (&p.weights).into())));
     Ok(inputs)
+}
+
+/// The distance buckets of all pairs of positions, query by query; none without relative positions.
+fn buckets(positions: Positions, direction: Direction, length: usize) -> Vec<i64> {
+    let Positions::Relative { buckets, max_distance } = positions else { return Vec::new() };
+    let pairs = (0..length).flat_map(|query| (0..length).map(move |key| (query, key)));
+    pairs.map(|(query, key)| distance_bucket(direction, buckets, max_distance, query, key) as i64).collect()
 }
 
 fn size(dim: Dim, batch: &Batch) -> usize {

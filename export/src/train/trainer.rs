@@ -46,7 +46,7 @@ impl<E: Engine> Trainer<E> {
     /// model's positions are counted in `cleaning` and dropped.
     ///
     /// # Errors
-    /// When text cannot be encoded, or the folder or its log cannot be made.
+    /// When text cannot be encoded, when no example is left, or when the folder or its log cannot be made.
     pub fn new(
         config: Config,
         engine: E,
@@ -62,6 +62,13 @@ impl<E: Engine> Trainer<E> {
         cleaning.too_long += all - examples.len();
         cleaning.kept = examples.len();
         let validation = Validation::new(dev, &vocabularies, &spec, config.training.batch_tokens)?;
+        if examples.is_empty() || validation.is_empty() {
+            let message = format!(
+                "no training pair or no dev pair has at most {} tokens on both sides: raise max_positions",
+                spec.max_positions
+            );
+            return Err(Error::new(ErrorKind::InvalidOption, message));
+        }
         fs::create_dir_all(folder).map_err(|e| Error::io(format!("making {}", folder.display()), e))?;
         let log = folder.join("log.jsonl");
         let log = OpenOptions::new().create(true).append(true).open(&log);
@@ -90,7 +97,7 @@ impl<E: Engine> Trainer<E> {
         self.run_until(self.config.training.steps)
     }
 
-    /// As [`run`](Self::run), but no further than `stop` steps.
+    /// As [`run`](Self::run), but no further than step `stop`, where a checkpoint is written too.
     ///
     /// # Errors
     /// As [`run`](Self::run).
@@ -104,7 +111,7 @@ impl<E: Engine> Trainer<E> {
                 if self.progress.step.is_multiple_of(self.config.training.log_every) {
                     self.log_window(&mut window)?;
                 }
-                let last = self.progress.step == self.config.training.steps;
+                let last = self.progress.step == stop;
                 if last || self.progress.step.is_multiple_of(self.config.training.evaluate_every) {
                     self.evaluate()?;
                     window = Window::new();
@@ -187,12 +194,11 @@ impl<E: Engine> Trainer<E> {
     /// Measures on the dev set with the weights that the run is judged by, and writes checkpoints.
     fn evaluate(&mut self) -> Result<()> {
         let (scores, samples) = self.measure()?;
-        let sample = samples.get(self.progress.step as usize / 7 % samples.len().max(1));
         let line = json!({
             "step": self.progress.step,
             "dev_loss": scores.loss,
             "dev_accuracy": scores.accuracy,
-            "sample": sample.map(|s| [&s.source, &s.reference, &s.hypothesis]),
+            "samples": samples,
         });
         self.write_log(&line)?;
         let improved = self.progress.best.is_none_or(|(loss, _)| scores.loss < loss);

@@ -9,6 +9,9 @@ use siskin::Result;
 use siskin::model::ModelSpec;
 use siskin::text::Vocabulary;
 
+/// Rows that are shown with their outputs.
+const SAMPLES: usize = 3;
+
 /// A dev set, encoded.
 pub struct Validation {
     pairs: Vec<Pair>,
@@ -29,7 +32,7 @@ pub struct Scores {
 }
 
 /// A row with what greedy search wrote for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Sample {
     /// The source.
     pub source: String,
@@ -63,6 +66,11 @@ impl Validation {
         Ok(Self { pairs, examples, batches, start, end, max_length })
     }
 
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.examples.is_empty()
+    }
+
     /// Loss over all rows, accuracy over the first `decode_rows` of them, and some samples.
     ///
     /// # Errors
@@ -88,7 +96,7 @@ impl Validation {
                 let hypothesis = target.decode(&ids)?;
                 decoded += 1;
                 correct += usize::from(pair.targets.contains(&hypothesis));
-                if samples.len() < 10 {
+                if samples.len() < SAMPLES {
                     let (source, reference) = (pair.source.clone(), pair.targets[0].clone());
                     samples.push(Sample { source, reference, hypothesis });
                 }

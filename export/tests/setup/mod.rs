@@ -52,6 +52,7 @@ pub fn specs() -> Vec<(&'static str, ModelSpec)> {
         ("GELU by tanh", with(&|s| s.activation = Activation::GeluTanh)),
         ("SiLU, gated", with(&|s| (s.activation, s.ffn) = (Activation::Silu, FfnShape::Gated))),
         ("learned positions", with(&|s| s.positions = Positions::Learned { offset: 2 })),
+        ("relative positions", with(&|s| s.positions = Positions::Relative { buckets: 8, max_distance: 5 })),
         ("no positions, no biases", with(&|s| (s.positions, s.biases) = (Positions::None, Presence::Absent))),
         ("all tied", with(&|s| (s.tying, s.source_vocabulary) = (Tying::All, 9))),
         ("embeddings tied", with(&|s| (s.tying, s.source_vocabulary) = (Tying::Embeddings, 9))),
