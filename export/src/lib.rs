@@ -8,4 +8,5 @@ pub mod onnx;
 pub mod onnxruntime;
 pub mod quantize;
 pub mod source;
+pub mod tokenizer;
 pub mod train;
