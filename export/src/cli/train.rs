@@ -56,7 +56,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     warn_of_overlap(&train, &dev);
     let vocabularies = match &snapshot {
         Some(Snapshot { vocabularies: [source, target], .. }) => Vocabularies::new(source, target)?,
-        None => Vocabularies::learn(&train, config.data.source, config.data.target)?,
+        None => Vocabularies::learn(&train, &config.data)?,
     };
     let spec = config.spec(vocabularies.source()?.len(), vocabularies.target()?.len());
     let weights = initialize(&emit(&spec, config.regularization())?.graph, config.seed);
