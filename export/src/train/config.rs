@@ -1,6 +1,7 @@
 //! The recipe of a run, as a TOML file.
 
 use super::adamw::AdamW;
+use super::data::CleaningRules;
 use super::schedule::{Decay, Schedule};
 use super::vocabulary::{END, START, Units};
 use crate::onnx::transformer::{Dropout, Regularization};
@@ -92,6 +93,8 @@ pub struct DataConfig {
     pub reference_separator: Option<String>,
     /// The beam that the model file asks for.
     pub beam: usize,
+    /// Which pairs are not trained on.
+    pub cleaning: CleaningRules,
 }
 
 impl Default for DataConfig {
@@ -103,6 +106,7 @@ impl Default for DataConfig {
             shared: false,
             reference_separator: None,
             beam: 4,
+            cleaning: CleaningRules::default(),
         }
     }
 }
