@@ -246,6 +246,10 @@ fn print(report: &Value, out: &mut dyn Write) -> io::Result<()> {
         let Value::Object(rates) = &report[key] else { return String::new() };
         format!("{} (rounds from {} to {})", rates["median"], rates["slowest"], rates["fastest"])
     };
+    let known = |key: &str, unit: &str| match &report[key] {
+        Value::Null => format!("{unit} not known on this system"),
+        value => format!("{value} {unit}"),
+    };
     let kernels: Vec<&str> =
         report["kernels"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let r = report;
@@ -264,12 +268,12 @@ fn print(report: &Value, out: &mut dyn Write) -> io::Result<()> {
         ),
         (
             "first sentence",
-            format!("{} ms, {} page faults", r["first_sentence_ms"], r["first_sentence_page_faults"]),
+            format!("{} ms, {}", r["first_sentence_ms"], known("first_sentence_page_faults", "page faults")),
         ),
         ("latency", format!("median {} ms, 95% {} ms", r["latency_median_ms"], r["latency_p95_ms"])),
         ("tokens/s, one by one", rates("tokens_per_second")),
         ("tokens/s, batches", format!("{} in batches of {}", rates("batch_tokens_per_second"), r["batch"])),
-        ("peak memory", format!("{} bytes", r["peak_memory_bytes"])),
+        ("peak memory", known("peak_memory_bytes", "bytes")),
     ];
     for (name, value) in lines {
         writeln!(out, "{name:<24}{value}")?;

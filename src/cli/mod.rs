@@ -46,7 +46,7 @@ enum Command {
     /// Translate lines of text, or do whatever else the model does with them
     Translate(Box<translate::Arguments>),
     /// Measure how fast a model runs here
-    Bench(bench::Arguments),
+    Bench(Box<bench::Arguments>),
     /// Check that a model gives on this machine what it must give
     Doctor(doctor::Arguments),
     /// Show what is in a model file

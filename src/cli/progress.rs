@@ -18,7 +18,7 @@ impl Progress {
     /// Progress through `total` bytes, or `None` where the standard error is no terminal.
     pub fn new(total: u64) -> Option<Self> {
         let now = Instant::now();
-        (stderr().is_terminal() && total > 0).then_some(Self { total, start: now, last: now })
+        (stderr().is_terminal() && total > 0).then(|| Self { total, start: now, last: now })
     }
 
     /// Shows that `lines` lines, `bytes` bytes, are done.

@@ -45,6 +45,8 @@ pub(super) struct GemmKernels {
 /// A matrix product.
 pub(super) struct Gemm<I, W> {
     pub run: fn(&Product<'_, I, W>, ColumnsMut<'_>),
+    /// The instruction set of the tile, which a better one may share.
+    pub isa: Isa,
     /// Rows and columns of the largest tile.
     pub tile: (usize, usize),
 }
@@ -107,10 +109,10 @@ macro_rules! row_kernels {
     }};
 }
 
-/// The [`Gemm`] of an instruction set that multiplies by a [`Tile`](super::gemm::Tile): with so many row operands and
-/// panels at once, and so many panels where there is one row only.
+/// The [`Gemm`] of an instruction set, compiled with its features, that multiplies by a [`Tile`](super::gemm::Tile):
+/// with so many row operands and panels at once, and so many panels where there is one row only.
 macro_rules! gemm_kernel {
-    ($attribute:meta; $tile:ty [$rows:literal, $panels:literal, $single:literal]) => {{
+    ($isa:expr, $attribute:meta; $tile:ty [$rows:literal, $panels:literal, $single:literal]) => {{
         use $crate::kernels::gemm::{Product, Tile, gemm};
         use $crate::kernels::table::{Gemm, with_features};
         use $crate::tensor::{ColumnsMut, PANEL_ROWS};
@@ -118,7 +120,7 @@ macro_rules! gemm_kernel {
             fn run(product: &Product<'_, <$tile as Tile>::Input, <$tile as Tile>::Weight>, out: ColumnsMut<'_>)
                 = gemm::<$tile, $rows, $panels, $single>;
         }
-        Gemm { run, tile: ($rows * <$tile as Tile>::ROWS, $panels * PANEL_ROWS) }
+        Gemm { run, isa: $isa, tile: ($rows * <$tile as Tile>::ROWS, $panels * PANEL_ROWS) }
     }};
 }
 pub(super) use {gemm_kernel, row_kernels, with_features};
@@ -210,15 +212,19 @@ impl Kernels {
         self.isa
     }
 
-    /// The names of the matrix products: for int8, `f16` and `f32` weights.
+    /// The names of the matrix products for int8, `f16` and `f32` weights. Where an instruction set has nothing better
+    /// to offer for one of them, it is that of another.
     pub fn names(&self) -> [KernelName; 3] {
-        let operations = ["gemm_i8i8f32", "gemm_f32f16f32", "gemm_f32f32f32"];
-        let tiles = [self.gemm.i8.tile, self.gemm.f16.tile, self.gemm.f32.tile];
-        core::array::from_fn(|i| KernelName { operation: operations[i], isa: self.isa, tile: tiles[i] })
+        let GemmKernels { i8, f16, f32 } = &self.gemm;
+        [
+            KernelName { operation: "gemm_i8i8f32", isa: i8.isa, tile: i8.tile },
+            KernelName { operation: "gemm_f32f16f32", isa: f16.isa, tile: f16.tile },
+            KernelName { operation: "gemm_f32f32f32", isa: f32.isa, tile: f32.tile },
+        ]
     }
 
     /// One row to int8: `x[i]` is about `values[i] * scale`, and `scale`, the greatest magnitude / 127, is returned.
-    /// `x` [K], `values` [K rounded up to 4]; the padding becomes 0. Rounds to nearest, ties to even.
+    /// `x` `[K]`, `values` [K rounded up to 4]; the padding becomes 0. Rounds to nearest, ties to even.
     ///
     /// A row whose greatest magnitude is below 4e-37, where 127 divided by it is no number, counts as zero: scale 0.
     /// A row with NaN or infinity gives NaN, so that all its products are NaN.
@@ -294,7 +300,7 @@ impl Kernels {
         (self.rows.argmax)(x)
     }
 
-    /// Layer norm: `(x - mean) / sqrt(variance + epsilon) * weight + bias`, all [D].
+    /// Layer norm: `(x - mean) / sqrt(variance + epsilon) * weight + bias`, all `[D]`.
     ///
     /// # Panics
     /// If the lengths differ.
@@ -303,7 +309,7 @@ impl Kernels {
         (self.rows.layer_norm)(x, weight, bias, epsilon, out);
     }
 
-    /// RMS norm: `x / sqrt(mean of x² + epsilon) * weight`, all [D].
+    /// RMS norm: `x / sqrt(mean of x² + epsilon) * weight`, all `[D]`.
     ///
     /// # Panics
     /// If the lengths differ.
@@ -317,10 +323,10 @@ impl Kernels {
         (self.rows.activate)(activation, x);
     }
 
-    /// A gated pair: `out[i] = activation(gate[i]) * up[i]`, with `gate_and_up` [2F] the two after each other.
+    /// A gated pair: `out[i] = activation(gate[i]) * up[i]`, with `gate_and_up` `[2F]` the two after each other.
     ///
     /// # Panics
-    /// If `gate_and_up` is not twice as long as `out` [F].
+    /// If `gate_and_up` is not twice as long as `out` `[F]`.
     pub fn gate(&self, activation: Activation, gate_and_up: &[f32], out: &mut [f32]) {
         assert_eq!(gate_and_up.len(), 2 * out.len());
         (self.rows.gate)(activation, gate_and_up, out);
@@ -342,13 +348,14 @@ impl Kernels {
     /// If a length does not fit, or a row lies outside its buffer.
     pub fn attend(&self, attention: &Attention<'_>, probabilities: &mut [f32], out: &mut [f32]) {
         let (n, heads) = (attention.keys.len(), attention.heads);
-        assert!(attention.query.len().is_multiple_of(heads.max(1)) && attention.query.len() == out.len());
+        let d = attention.query.len();
+        assert!(d > 0 && heads > 0 && d.is_multiple_of(heads) && d == out.len(), "{heads} heads in {d}");
         assert!(attention.values.len() == n && probabilities.len() == heads * n, "{heads} heads, {n} keys");
         assert!(attention.bias.is_none_or(|bias| bias.len() == heads * n), "length of the bias");
         (self.rows.attend)(attention, probabilities, out);
     }
 
-    /// One step of the SSRU (Kim et al. 2019), all [D]: `f = sigmoid(forget)`,
+    /// One step of the SSRU (Kim et al. 2019), all `[D]`: `f = sigmoid(forget)`,
     /// `next_cell = f * cell + (1 - f) * candidate`, `hidden = relu(next_cell)`.
     ///
     /// # Panics

@@ -17,9 +17,9 @@ pub(in crate::kernels) static PORTABLE: Kernels = Kernels {
     isa: Isa::Portable,
     rows: &ROWS,
     gemm: GemmKernels {
-        i8: gemm_kernel!(inline; Int8 [2, 1, 1]),
-        f16: gemm_kernel!(inline; Float<f16> [2, 1, 2]),
-        f32: gemm_kernel!(inline; Float<f32> [2, 1, 2]),
+        i8: gemm_kernel!(Isa::Portable, inline; Int8 [2, 1, 1]),
+        f16: gemm_kernel!(Isa::Portable, inline; Float<f16> [2, 1, 2]),
+        f32: gemm_kernel!(Isa::Portable, inline; Float<f32> [2, 1, 2]),
     },
 };
 
@@ -119,7 +119,12 @@ impl<W: Widen> Tile for Float<W> {
     #[inline(always)]
     unsafe fn load_w(panel: *const W) -> Self::W {
         // SAFETY: the caller lets us read 8 elements.
-        unsafe { panel.cast::<[W; PANEL_ROWS]>().read() }.map(W::widen)
+        let weights = unsafe { panel.cast::<[W; PANEL_ROWS]>().read() };
+        let mut wide = [0.0; PANEL_ROWS];
+        for (wide, weight) in wide.iter_mut().zip(weights) {
+            *wide = weight.widen();
+        }
+        wide
     }
 
     #[inline(always)]

@@ -137,7 +137,8 @@ impl Case {
     /// An int8 product without activation is `sum * (scale * scale) + bias + residual` in `f32`, to the bit. For the
     /// rest: K products and K sums in `f32` are off by at most K + 1 roundings of the sum of magnitudes (Higham,
     /// *Accuracy and Stability of Numerical Algorithms*, 2nd ed., eq. 3.5); int8 has none of them, but two in the
-    /// scale; bias, activation (slope at most 1.13, own error below 8 ulp) and residual add less than 20 roundings of the magnitudes involved.
+    /// scale; bias, activation (slope at most 1.13, own error below 8 ulp) and residual add less than 20 roundings of
+    /// the magnitudes involved.
     fn check(&self, got: &[f32], what: &str) {
         for (i, &got) in got.iter().enumerate() {
             let (row, column) = (i / self.n, i % self.n);

@@ -15,7 +15,7 @@ pub(in crate::kernels) static NEON_DOTPROD: Kernels = Kernels {
     isa: Isa::NeonDotprod,
     rows: &crate::kernels::arch::portable::ROWS,
     gemm: GemmKernels {
-        i8: gemm_kernel!(target_feature(enable = "neon,dotprod"); Int8 [8, 1, 2]),
+        i8: gemm_kernel!(Isa::NeonDotprod, target_feature(enable = "neon,dotprod"); Int8 [8, 1, 2]),
         ..neon::GEMM
     },
 };

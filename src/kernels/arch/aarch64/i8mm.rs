@@ -15,7 +15,7 @@ use crate::tensor::{ColumnsMut, K_GROUP, PANEL_ROWS};
 pub(in crate::kernels) static NEON_I8MM: Kernels = Kernels {
     isa: Isa::NeonI8mm,
     rows: &crate::kernels::arch::portable::ROWS,
-    gemm: GemmKernels { i8: Gemm { run: gemm_i8, tile: (8, 8) }, ..neon::GEMM },
+    gemm: GemmKernels { i8: Gemm { run: gemm_i8, isa: Isa::NeonI8mm, tile: (8, 8) }, ..neon::GEMM },
 };
 
 with_features! { target_feature(enable = "neon,dotprod,i8mm");
@@ -89,13 +89,14 @@ impl Tile for Int8 {
         // SAFETY: the caller lets us read 64 elements; NEON is its promise.
         unsafe {
             // The four rows of a half panel in the first and the second group: zipping them by group joins each row.
-            let pair = |half: usize| {
-                let first = vreinterpretq_s32_s8(vld1q_s8(panel.add(half * 16)));
-                let second = vreinterpretq_s32_s8(vld1q_s8(panel.add(32 + half * 16)));
-                [vzip1q_s32(first, second), vzip2q_s32(first, second)].map(|rows| vreinterpretq_s8_s32(rows))
-            };
-            let ([a, b], [c, d]) = (pair(0), pair(1));
-            [a, b, c, d]
+            let group = |offset: usize| vreinterpretq_s32_s8(vld1q_s8(panel.add(offset)));
+            let (low, next_low, high, next_high) = (group(0), group(32), group(16), group(48));
+            [
+                vreinterpretq_s8_s32(vzip1q_s32(low, next_low)),
+                vreinterpretq_s8_s32(vzip2q_s32(low, next_low)),
+                vreinterpretq_s8_s32(vzip1q_s32(high, next_high)),
+                vreinterpretq_s8_s32(vzip2q_s32(high, next_high)),
+            ]
         }
     }
 
@@ -111,9 +112,9 @@ impl Tile for Int8 {
     unsafe fn store(acc: Self::Acc, sums: *mut [i32; PANEL_ROWS], stride: usize) {
         // SAFETY: the caller lets us write 8 sums at both places; NEON is its promise.
         unsafe {
-            let wide = acc.map(|sums| vreinterpretq_s64_s32(sums));
-            let first = |i: usize| vreinterpretq_s32_s64(vzip1q_s64(wide[i], wide[i + 1]));
-            let second = |i: usize| vreinterpretq_s32_s64(vzip2q_s64(wide[i], wide[i + 1]));
+            let wide = |i: usize| vreinterpretq_s64_s32(acc[i]);
+            let first = |i: usize| vreinterpretq_s32_s64(vzip1q_s64(wide(i), wide(i + 1)));
+            let second = |i: usize| vreinterpretq_s32_s64(vzip2q_s64(wide(i), wide(i + 1)));
             store(first(0), first(2), sums);
             store(second(0), second(2), sums.add(stride));
         }

@@ -21,9 +21,9 @@ pub(in crate::kernels) static NEON: Kernels = Kernels {
 };
 
 pub(super) const GEMM: GemmKernels = GemmKernels {
-    i8: gemm_kernel!(target_feature(enable = "neon"); Int8 [4, 1, 2]),
-    f16: gemm_kernel!(target_feature(enable = "neon"); Float<f16> [4, 2, 4]),
-    f32: gemm_kernel!(target_feature(enable = "neon"); Float<f32> [4, 2, 4]),
+    i8: gemm_kernel!(Isa::Neon, target_feature(enable = "neon"); Int8 [4, 1, 2]),
+    f16: gemm_kernel!(Isa::Neon, target_feature(enable = "neon"); Float<f16> [4, 2, 4]),
+    f32: gemm_kernel!(Isa::Neon, target_feature(enable = "neon"); Float<f32> [4, 2, 4]),
 };
 
 /// Asks for a cache line; any address will do.

@@ -17,9 +17,9 @@ pub(in crate::kernels) static WASM_SIMD128: Kernels = Kernels {
     // Compiled for the target, which has simd128.
     rows: &crate::kernels::arch::portable::ROWS,
     gemm: GemmKernels {
-        i8: gemm_kernel!(target_feature(enable = "simd128"); Int8 [2, 1, 2]),
-        f16: gemm_kernel!(target_feature(enable = "simd128"); Float<f16> [4, 1, 4]),
-        f32: gemm_kernel!(target_feature(enable = "simd128"); Float<f32> [4, 1, 4]),
+        i8: gemm_kernel!(Isa::WasmSimd128, target_feature(enable = "simd128"); Int8 [2, 1, 2]),
+        f16: gemm_kernel!(Isa::WasmSimd128, target_feature(enable = "simd128"); Float<f16> [4, 1, 4]),
+        f32: gemm_kernel!(Isa::WasmSimd128, target_feature(enable = "simd128"); Float<f32> [4, 1, 4]),
     },
 };
 

@@ -17,9 +17,9 @@ pub(super) static ROWS: RowKernels = row_kernels!(target_feature(enable = "avx2,
 pub(in crate::kernels) static AVX2: Kernels = Kernels { isa: Isa::Avx2, rows: &ROWS, gemm: GEMM };
 
 pub(super) const GEMM: GemmKernels = GemmKernels {
-    i8: gemm_kernel!(target_feature(enable = "avx2"); Int8 [2, 4, 4]),
-    f16: gemm_kernel!(target_feature(enable = "avx2,f16c"); Float<f16> [4, 2, 8]),
-    f32: gemm_kernel!(target_feature(enable = "avx2"); Float<f32> [4, 2, 8]),
+    i8: gemm_kernel!(Isa::Avx2, target_feature(enable = "avx2"); Int8 [2, 4, 4]),
+    f16: gemm_kernel!(Isa::Avx2, target_feature(enable = "avx2,f16c"); Float<f16> [4, 2, 8]),
+    f32: gemm_kernel!(Isa::Avx2, target_feature(enable = "avx2"); Float<f32> [4, 2, 8]),
 };
 
 /// int8 by int8 without VNNI: `vpmaddubsw` multiplies unsigned by signed and adds pairs in 16 bits.

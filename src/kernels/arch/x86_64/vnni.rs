@@ -19,7 +19,7 @@ pub(in crate::kernels) static AVX_VNNI: Kernels = Kernels {
     isa: Isa::AvxVnni,
     rows: &avx2::ROWS,
     gemm: GemmKernels {
-        i8: gemm_kernel!(target_feature(enable = "avx2,avxvnni"); Int8<Vex> [4, 2, 4]),
+        i8: gemm_kernel!(Isa::AvxVnni, target_feature(enable = "avx2,avxvnni"); Int8<Vex> [4, 2, 4]),
         ..avx2::GEMM
     },
 };
@@ -28,7 +28,10 @@ pub(in crate::kernels) static AVX512_VNNI: Kernels = Kernels {
     isa: Isa::Avx512Vnni,
     rows: &ROWS,
     gemm: GemmKernels {
-        i8: gemm_kernel!(target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni"); Int8<Evex> [4, 4, 8]),
+        i8: gemm_kernel!(
+            Isa::Avx512Vnni, target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni");
+            Int8<Evex> [4, 4, 8]
+        ),
         ..avx2::GEMM
     },
 };

@@ -1,0 +1,9 @@
+//! The `siskin` command as its users see it: what it prints, and its exit status.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod command;
+mod manual;
+mod reports;
+mod translate;

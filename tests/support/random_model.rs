@@ -1,0 +1,133 @@
+//! Models with random weights, of any spec.
+
+use std::sync::Arc;
+
+use siskin::format::{Layout, MetadataBuilder, SectionKind, Writer};
+use siskin::model::{Model, ModelSpec, SchemaEntry, schema};
+use siskin::pipeline::Generation;
+use siskin::tensor::{AlignedBytes, Dtype, PackedMatrix};
+use siskin::text::{PieceKind, Segmentation, SpecialIds, VocabularyBuilder};
+
+use super::Random;
+
+/// A model file with random weights of sensible scales: every sub-layer gives values of about 1. A tensor's values
+/// depend on `seed` and its name alone. Matrices are stored as `dtype`.
+pub fn random_model(spec: &ModelSpec, seed: u64, dtype: Dtype) -> Vec<u8> {
+    Recipe::new(spec, seed, dtype).build()
+}
+
+/// The same with a vocabulary of characters: `a` is the first id that is neither the start nor the end token.
+pub fn random_text_model(spec: &ModelSpec, seed: u64, dtype: Dtype) -> Vec<u8> {
+    let mut vocabulary = VocabularyBuilder::new(Segmentation::Characters);
+    vocabulary.special = SpecialIds { eos: Some(spec.end), ..SpecialIds::default() };
+    let controls = spec.end.max(spec.decoder_start) as usize + 1;
+    for id in 0..controls {
+        vocabulary.push(&format!("<{id}>"), 0.0, PieceKind::Control);
+    }
+    for letter in ('a'..='z').take(spec.target_vocabulary - controls) {
+        vocabulary.push(&letter.to_string(), 0.0, PieceKind::Normal);
+    }
+    let vocabulary = vocabulary.build().expect("a vocabulary of letters");
+    Recipe { vocabulary: Some(vocabulary), ..Recipe::new(spec, seed, dtype) }.build()
+}
+
+/// The model in `bytes`, on the best kernels of this CPU.
+pub fn open(bytes: &[u8]) -> Arc<Model> {
+    Arc::new(Model::from_bytes(AlignedBytes::copy_of(bytes)).expect("a model that fits its spec"))
+}
+
+/// How a model file is made.
+pub struct Recipe<'a> {
+    /// What the weights are made for.
+    pub spec: &'a ModelSpec,
+    /// What the file says that they are made for.
+    pub written: &'a ModelSpec,
+    pub seed: u64,
+    pub dtype: Dtype,
+    pub vocabulary: Option<Vec<u8>>,
+    pub generation: Option<Generation>,
+    /// Changes the values of a tensor before they are stored.
+    pub edit: &'a dyn Fn(&SchemaEntry, &mut [f32]),
+}
+
+impl<'a> Recipe<'a> {
+    pub fn new(spec: &'a ModelSpec, seed: u64, dtype: Dtype) -> Self {
+        Self { spec, written: spec, seed, dtype, vocabulary: None, generation: None, edit: &|_, _| {} }
+    }
+
+    /// The bytes of the file.
+    pub fn build(&self) -> Vec<u8> {
+        let mut metadata = MetadataBuilder::new();
+        self.written.write(&mut metadata);
+        let tensors: Vec<Tensor> =
+            schema(self.spec).into_iter().map(|entry| Tensor::random(entry, self)).collect();
+        let mut writer = Writer::new();
+        writer.critical(SectionKind::Spec, metadata.build());
+        if let Some(vocabulary) = &self.vocabulary {
+            writer.critical(SectionKind::SourceVocabulary, vocabulary.as_slice());
+        }
+        if let Some(generation) = &self.generation {
+            let mut metadata = MetadataBuilder::new();
+            generation.write(&mut metadata);
+            writer.optional(SectionKind::Generation, metadata.build());
+        }
+        for Tensor { entry, content } in &tensors {
+            match content {
+                Content::Rows(values) => writer.rows(&entry.name, &entry.shape, values),
+                Content::Panels(matrix) => writer.matrix(&entry.name, matrix.view()),
+            };
+        }
+        writer.finish()
+    }
+}
+
+struct Tensor {
+    entry: SchemaEntry,
+    content: Content,
+}
+
+enum Content {
+    Rows(Vec<f32>),
+    Panels(PackedMatrix),
+}
+
+impl Tensor {
+    fn random(entry: SchemaEntry, recipe: &Recipe<'_>) -> Self {
+        let spec = recipe.spec;
+        let mut random = Random::named(recipe.seed, &entry.name);
+        let (mean, deviation) = distribution(&entry, spec);
+        let count = entry.shape.iter().product();
+        let mut values: Vec<f32> = (0..count).map(|_| mean + deviation * random.normal()).collect();
+        if entry.name == "output.bias" {
+            // Hypotheses end, at different lengths.
+            values[spec.end as usize] += 2.5;
+        }
+        if entry.name.ends_with("qkv.weight") || entry.name.ends_with("query.weight") {
+            // Attention scores are about 1, whatever they are multiplied with.
+            let factor = 1.0 / (spec.attention_scale * (spec.head_width as f32).sqrt());
+            values[..spec.inner_width() * spec.d_model].iter_mut().for_each(|query| *query *= factor);
+        }
+        (recipe.edit)(&entry, &mut values);
+        let content = match entry.layout {
+            Layout::Rows => Content::Rows(values),
+            Layout::Panels => {
+                let matrix = PackedMatrix::pack(recipe.dtype, entry.shape[0], entry.shape[1], &values);
+                Content::Panels(matrix.expect("finite weights"))
+            }
+        };
+        Self { entry, content }
+    }
+}
+
+/// Mean and deviation of a tensor's values.
+fn distribution(entry: &SchemaEntry, spec: &ModelSpec) -> (f32, f32) {
+    let name = entry.name.as_str();
+    match entry.shape[..] {
+        _ if name.ends_with("norm.weight") => (1.0, 0.1),
+        [_] => (0.0, 0.1),
+        _ if name.starts_with("embedding.") => (0.0, 1.0 / spec.embedding_scale),
+        _ if name.ends_with("position.weight") => (0.0, 0.5),
+        _ if name.ends_with("relative_bias") => (0.0, 1.0),
+        _ => (0.0, 1.0 / (entry.shape[1] as f32).sqrt()),
+    }
+}
