@@ -14,9 +14,9 @@ use siskin::text::{
 };
 use siskin::{Error, ErrorKind, Result};
 use std::fmt::Display;
+use tokenizers::AddedToken;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::models::unigram::{Unigram, UnigramTrainer};
-use tokenizers::AddedToken;
 use words::Words;
 
 /// How pieces are found.
