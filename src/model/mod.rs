@@ -149,8 +149,8 @@ impl Model {
     /// Bytes that a session of `shape` allocates.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidOption`](crate::ErrorKind::InvalidOption) for a shape of nothing,
-    /// [`ErrorKind::InputTooLong`](crate::ErrorKind::InputTooLong) for lengths beyond the model's positions.
+    /// [`ErrorKind::InvalidOption`] for a shape of nothing,
+    /// [`ErrorKind::InputTooLong`] for lengths beyond the model's positions.
     pub fn plan(&self, shape: &SessionShape) -> Result<u64> {
         Ok(Plan::new(&self.spec, shape)?.bytes())
     }
