@@ -126,8 +126,7 @@ fn attention_is_kept_only_where_it_was_asked_for() {
 #[test]
 fn weights_that_are_no_numbers_end_a_search() {
     let spec = specs::marian();
-    let faults: [(&str, fn(&SchemaEntry, &mut [f32])); 3] =
-        [("NaN", nan), ("infinity", infinity), ("overflow", overflow)];
+    let faults: [(&str, Edit); 3] = [("NaN", nan), ("infinity", infinity), ("overflow", overflow)];
     for dtype in [Dtype::F32, Dtype::I8] {
         for (what, edit) in faults {
             let bytes = Recipe { edit: &edit, ..Recipe::new(&spec, 3, dtype) }.build();
@@ -136,6 +135,8 @@ fn weights_that_are_no_numbers_end_a_search() {
         every_search_refuses(&with_nan_in_a_matrix(&spec, dtype), &format!("NaN in a matrix, {dtype:?}"));
     }
 }
+
+type Edit = fn(&SchemaEntry, &mut [f32]);
 
 fn nan(entry: &SchemaEntry, values: &mut [f32]) {
     if entry.name == "encoder.layers.1.ffn_norm.weight" {
