@@ -42,7 +42,7 @@ fn new_trainer(config: &Config, folder: &Path) -> Trainer<OrtEngine> {
 
 fn try_new_trainer(config: &Config, folder: &Path) -> siskin::Result<Trainer<OrtEngine>> {
     let pairs = pairs();
-    let vocabularies = Vocabularies::learn(&pairs, config.data.source, config.data.target).unwrap();
+    let vocabularies = Vocabularies::learn(&pairs, &config.data).unwrap();
     let spec = config.spec(vocabularies.source().unwrap().len(), vocabularies.target().unwrap().len());
     let weights = initialize(&emit(&spec, config.regularization()).unwrap().graph, config.seed);
     let engine = OrtEngine::new(&spec, config.regularization(), config.optimizer, 1, &weights).unwrap();

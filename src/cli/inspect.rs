@@ -250,6 +250,9 @@ mod tests {
             assert!(text.contains(part), "{part:?} in\n{text}");
         }
         assert!(text.contains("2 tensors, parameters: 2 f32, 6 int8"), "{text}");
+        let heading = text.lines().find(|line| line.starts_with("section")).unwrap_or_default();
+        let data = text.lines().find(|line| line.starts_with("tensor data")).unwrap_or_default();
+        assert_eq!(heading.find("crc32"), data.rfind("  ").map(|gap| gap + 2), "columns in\n{text}");
         let weight = text.lines().find(|line| line.contains("weight")).unwrap_or_default();
         assert!(
             weight.contains("int8") && weight.contains("panels") && weight.contains("[3, 2]"),

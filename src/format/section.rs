@@ -75,8 +75,8 @@ impl SectionKind {
 impl fmt::Display for SectionKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match KINDS.iter().find(|(kind, _)| kind == self) {
-            Some((_, name)) => f.write_str(name),
-            None => write!(f, "kind {}", self.code()),
+            Some((_, name)) => f.pad(name),
+            None => f.pad(&alloc::format!("kind {}", self.code())),
         }
     }
 }

@@ -224,7 +224,7 @@ impl Kernels {
     }
 
     /// One row to int8: `x[i]` is about `values[i] * scale`, and `scale`, the greatest magnitude / 127, is returned.
-    /// `x` [K], `values` [K rounded up to 4]; the padding becomes 0. Rounds to nearest, ties to even.
+    /// `x` `[K]`, `values` [K rounded up to 4]; the padding becomes 0. Rounds to nearest, ties to even.
     ///
     /// A row whose greatest magnitude is below 4e-37, where 127 divided by it is no number, counts as zero: scale 0.
     /// A row with NaN or infinity gives NaN, so that all its products are NaN.
@@ -300,7 +300,7 @@ impl Kernels {
         (self.rows.argmax)(x)
     }
 
-    /// Layer norm: `(x - mean) / sqrt(variance + epsilon) * weight + bias`, all [D].
+    /// Layer norm: `(x - mean) / sqrt(variance + epsilon) * weight + bias`, all `[D]`.
     ///
     /// # Panics
     /// If the lengths differ.
@@ -309,7 +309,7 @@ impl Kernels {
         (self.rows.layer_norm)(x, weight, bias, epsilon, out);
     }
 
-    /// RMS norm: `x / sqrt(mean of x² + epsilon) * weight`, all [D].
+    /// RMS norm: `x / sqrt(mean of x² + epsilon) * weight`, all `[D]`.
     ///
     /// # Panics
     /// If the lengths differ.
@@ -323,10 +323,10 @@ impl Kernels {
         (self.rows.activate)(activation, x);
     }
 
-    /// A gated pair: `out[i] = activation(gate[i]) * up[i]`, with `gate_and_up` [2F] the two after each other.
+    /// A gated pair: `out[i] = activation(gate[i]) * up[i]`, with `gate_and_up` `[2F]` the two after each other.
     ///
     /// # Panics
-    /// If `gate_and_up` is not twice as long as `out` [F].
+    /// If `gate_and_up` is not twice as long as `out` `[F]`.
     pub fn gate(&self, activation: Activation, gate_and_up: &[f32], out: &mut [f32]) {
         assert_eq!(gate_and_up.len(), 2 * out.len());
         (self.rows.gate)(activation, gate_and_up, out);
@@ -341,7 +341,7 @@ impl Kernels {
         (self.rows.add)(x, out);
     }
 
-    /// Attention of one query row over n keys: `probabilities` [H, n], the softmax over n, and `out` [H * width], the
+    /// Attention of one query row over n keys: `probabilities` [H, n], the softmax over n, and `out` \[H * width\], the
     /// values weighted by them. Without keys `out` is zero.
     ///
     /// # Panics
@@ -355,7 +355,7 @@ impl Kernels {
         (self.rows.attend)(attention, probabilities, out);
     }
 
-    /// One step of the SSRU (Kim et al. 2019), all [D]: `f = sigmoid(forget)`,
+    /// One step of the SSRU (Kim et al. 2019), all `[D]`: `f = sigmoid(forget)`,
     /// `next_cell = f * cell + (1 - f) * candidate`, `hidden = relu(next_cell)`.
     ///
     /// # Panics

@@ -77,7 +77,7 @@ impl PositionCodes {
         Ok(Self { sinusoid, frequencies, codes: plan.zeroed(plan.positions)?, known: 0 })
     }
 
-    /// Adds what tells `position` to the embedding `x` [D]: a code, a learned vector, or nothing.
+    /// Adds what tells `position` to the embedding `x` \[D\]: a code, a learned vector, or nothing.
     pub fn add(&mut self, ctx: &Context<'_>, side: &Side, position: usize, x: &mut [f32]) {
         let d = x.len();
         if let Some(table) = &side.positions {

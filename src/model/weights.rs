@@ -96,7 +96,7 @@ pub enum History {
 pub struct SchemaEntry {
     /// Name in the file.
     pub name: String,
-    /// [N, K] of a matrix or a table, [N] of a vector.
+    /// [N, K] of a matrix or a table, \[N\] of a vector.
     pub shape: Vec<usize>,
     /// Panels for what is multiplied, rows for the rest.
     pub layout: Layout,

@@ -2,14 +2,13 @@
 
 use crate::onnx::transformer::emit;
 use crate::train::config::Size;
-use crate::train::data::{Pair, drop_repeated, read_pairs};
+use crate::train::data::{clean, read_pairs};
 use crate::train::initialization::initialize;
 use crate::train::trainer::{LAST, PREVIOUS};
 use crate::train::vocabulary::Vocabularies;
 use crate::train::{Config, OrtEngine, Snapshot, Trainer};
 use clap::Args;
 use siskin::Result;
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 /// Arguments of `siskin-export train`.
@@ -21,7 +20,10 @@ pub struct Arguments {
     /// Pairs to measure progress on
     #[arg(long)]
     dev: PathBuf,
-    /// Folder of the run: checkpoints and log.jsonl; a run that is there is continued
+    /// Pairs whose sources are not to be trained on, such as a test set; those of --dev never are
+    #[arg(long, value_name = "FILE")]
+    held_out: Vec<PathBuf>,
+    /// Folder of the run: checkpoints, log.jsonl and report.html; a run that is there is continued
     #[arg(long)]
     out: PathBuf,
     /// The recipe, a TOML file [default: that of the run in --out, if there is one]
@@ -51,12 +53,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     let separator = config.data.reference_separator.as_deref();
     let (mut train, mut cleaning) = read_pairs(&arguments.pairs, separator)?;
-    drop_repeated(&mut train, &mut cleaning);
     let (dev, dev_cleaning) = read_pairs(&arguments.dev, separator)?;
-    warn_of_overlap(&train, &dev);
+    let mut held_out = dev.clone();
+    for path in &arguments.held_out {
+        held_out.extend(read_pairs(path, separator)?.0);
+    }
+    clean(&mut train, &held_out, config.data.cleaning, &mut cleaning);
     let vocabularies = match &snapshot {
         Some(Snapshot { vocabularies: [source, target], .. }) => Vocabularies::new(source, target)?,
-        None => Vocabularies::learn(&train, config.data.source, config.data.target)?,
+        None => Vocabularies::learn(&train, &config.data)?,
     };
     let spec = config.spec(vocabularies.source()?.len(), vocabularies.target()?.len());
     let weights = initialize(&emit(&spec, config.regularization())?.graph, config.seed);
@@ -95,13 +100,5 @@ fn newest(folder: &Path) -> Result<Option<Snapshot>> {
             });
             newest.map(Some)
         }
-    }
-}
-
-fn warn_of_overlap(train: &[Pair], dev: &[Pair]) {
-    let sources: HashSet<&str> = train.iter().map(|pair| pair.source.as_str()).collect();
-    let shared = dev.iter().filter(|pair| sources.contains(pair.source.as_str())).count();
-    if shared > 0 {
-        eprintln!("warning: {shared} of {} dev sources are in the training set too", dev.len());
     }
 }

@@ -121,7 +121,7 @@ mod tests {
             ("\u{2581}\u{2581}", 1),
         ];
         assert_eq!(found, expected.map(|(word, count)| (word.to_owned(), count)));
-        assert_eq!(words.characters(), 13);
+        assert_eq!(words.characters(), 12);
     }
 
     #[test]

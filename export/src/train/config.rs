@@ -1,6 +1,7 @@
 //! The recipe of a run, as a TOML file.
 
 use super::adamw::AdamW;
+use super::data::CleaningRules;
 use super::schedule::{Decay, Schedule};
 use super::vocabulary::{END, START, Units};
 use crate::onnx::transformer::{Dropout, Regularization};
@@ -84,15 +85,29 @@ pub struct DataConfig {
     pub source: Units,
     /// What the tokens of the target are.
     pub target: Units,
+    /// Pieces of a subword vocabulary, with the 259 that every one has.
+    pub vocabulary_size: usize,
+    /// Whether both sides have one vocabulary; the model then has one embedding table, which is the output layer too.
+    pub shared: bool,
     /// Stands between the references of a dev row that has several.
     pub reference_separator: Option<String>,
     /// The beam that the model file asks for.
     pub beam: usize,
+    /// Which pairs are not trained on.
+    pub cleaning: CleaningRules,
 }
 
 impl Default for DataConfig {
     fn default() -> Self {
-        Self { source: Units::Characters, target: Units::Characters, reference_separator: None, beam: 4 }
+        Self {
+            source: Units::Characters,
+            target: Units::Characters,
+            vocabulary_size: 8000,
+            shared: false,
+            reference_separator: None,
+            beam: 4,
+            cleaning: CleaningRules::default(),
+        }
     }
 }
 
@@ -174,6 +189,10 @@ impl Config {
             at_least_one("decoder_layers", model.decoder_layers),
             at_least_one("max_positions - 1", model.max_positions.saturating_sub(1)),
             at_least_one("beam", self.data.beam),
+            (self.data.shared && self.data.source != self.data.target).then(|| {
+                let DataConfig { source, target, .. } = self.data;
+                format!("a shared vocabulary has one kind of tokens, but source is {source:?} and target {target:?}")
+            }),
             at_least_one("batch_tokens", run.batch_tokens),
             at_least_one("accumulate", run.accumulate),
             at_least_one("log_every", run.log_every as usize),
@@ -221,7 +240,7 @@ impl Config {
             attention_scale: (head_width as f32).sqrt().recip(),
             embedding_scale: (model.d_model as f32).sqrt(),
             output_scale: 1.0,
-            tying: Tying::Decoder,
+            tying: if self.data.shared { Tying::All } else { Tying::Decoder },
             autoregression: Autoregression::SelfAttention,
             decoder_start: START,
             end: END,

@@ -1,5 +1,6 @@
 //! Reading pairs: two columns of text, separated by a tab.
 
+use serde::{Deserialize, Serialize};
 use siskin::{Error, ErrorKind, Result};
 use std::collections::HashSet;
 use std::fmt;
@@ -46,8 +47,35 @@ pub struct Cleaning {
     pub empty: usize,
     /// Longer than 65,536 bytes, or with more tokens than the model has positions.
     pub too_long: usize,
+    /// With a source that is held out for measuring.
+    pub held_out: usize,
+    /// With a target that is the source.
+    pub identical: usize,
+    /// With one side too much longer than the other.
+    pub lopsided: usize,
     /// The same as an earlier row.
     pub repeated: usize,
+}
+
+/// What is dropped besides rows that cannot be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CleaningRules {
+    /// Pairs whose longer side has more than this many times the characters of the shorter one, if there is a limit.
+    pub max_length_ratio: Option<f32>,
+    /// Pairs whose target is their source.
+    pub identical: Identical,
+}
+
+/// What becomes of pairs whose target is their source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Identical {
+    /// They stay: where text is corrected or simplified, they teach what needs no change.
+    #[default]
+    Keep,
+    /// They go: in translation, they are mostly text that was left as it was.
+    Drop,
 }
 
 impl fmt::Display for Cleaning {
@@ -58,6 +86,9 @@ impl fmt::Display for Cleaning {
             (self.without_tab, "without a tab"),
             (self.empty, "with an empty side"),
             (self.too_long, "too long"),
+            (self.held_out, "held out"),
+            (self.identical, "identical sides"),
+            (self.lopsided, "one side much longer"),
             (self.repeated, "repeated"),
         ];
         for (count, reason) in dropped.into_iter().filter(|(count, _)| *count > 0) {
@@ -97,13 +128,34 @@ fn parse_pairs(bytes: &[u8], separator: Option<&str>) -> (Vec<Pair>, Cleaning) {
     (pairs, cleaning)
 }
 
-/// Drops pairs that are the same as an earlier one.
-pub fn drop_repeated(pairs: &mut Vec<Pair>, cleaning: &mut Cleaning) {
+/// Drops pairs whose source is one of `held_out`, those that break `rules`, and those that are the same as an earlier one.
+pub fn clean(pairs: &mut Vec<Pair>, held_out: &[Pair], rules: CleaningRules, cleaning: &mut Cleaning) {
+    let held_out: HashSet<&str> = held_out.iter().map(|pair| pair.source.as_str()).collect();
     let mut seen = HashSet::new();
-    let before = pairs.len();
-    pairs.retain(|pair| seen.insert(pair.clone()));
-    cleaning.repeated += before - pairs.len();
+    pairs.retain(|pair| {
+        let reason = if held_out.contains(pair.source.as_str()) {
+            &mut cleaning.held_out
+        } else if rules.identical == Identical::Drop && pair.targets.contains(&pair.source) {
+            &mut cleaning.identical
+        } else if rules.max_length_ratio.is_some_and(|limit| length_ratio(pair) > limit) {
+            &mut cleaning.lopsided
+        } else if !seen.insert(pair.clone()) {
+            &mut cleaning.repeated
+        } else {
+            return true;
+        };
+        *reason += 1;
+        false
+    });
     cleaning.kept = pairs.len();
+}
+
+/// How many times longer, in characters, the longer side is than the shorter one, at most over the references.
+fn length_ratio(pair: &Pair) -> f32 {
+    let length = |text: &String| text.chars().count() as f32;
+    let source = length(&pair.source);
+    let ratio = |target| source.max(target) / source.min(target);
+    pair.targets.iter().map(|target| ratio(length(target))).fold(0.0, f32::max)
 }
 
 enum Dropped {
@@ -136,19 +188,37 @@ mod tests {
 
     #[test]
     fn rows_are_dropped_for_a_reason_that_is_counted() {
-        let text = b"a\tb\nno tab\n\tempty\nempty\t \na\tb\n\xff\xfe\tx\nc\td | e\n";
+        let text = b"a\tb\nno tab\n\tempty\nempty\t \na\tb\n\xff\xfe\tx\nc\td | e\ndev\tx\nOK\tOK\na\t1234\n";
         let (mut pairs, mut cleaning) = parse_pairs(text, Some(" | "));
-        drop_repeated(&mut pairs, &mut cleaning);
+        let rules = CleaningRules { max_length_ratio: Some(3.0), identical: Identical::Drop };
+        let dev = Pair { source: "dev".into(), targets: vec!["y".into()] };
+        clean(&mut pairs, &[dev], rules, &mut cleaning);
         assert_eq!(pairs.len(), 2);
         assert_eq!(pairs[1].targets, ["d", "e"]);
-        let expected =
-            Cleaning { kept: 2, invalid_utf8: 1, without_tab: 1, empty: 2, too_long: 0, repeated: 1 };
+        let expected = Cleaning {
+            kept: 2,
+            invalid_utf8: 1,
+            without_tab: 1,
+            empty: 2,
+            too_long: 0,
+            held_out: 1,
+            identical: 1,
+            lopsided: 1,
+            repeated: 1,
+        };
         assert_eq!(cleaning, expected);
         assert_eq!(
             cleaning.to_string(),
             "2 pairs kept, 1 dropped: not UTF-8, 1 dropped: without a tab, 2 dropped: with an empty side, \
-             1 dropped: repeated"
+             1 dropped: held out, 1 dropped: identical sides, 1 dropped: one side much longer, 1 dropped: repeated"
         );
+    }
+
+    #[test]
+    fn by_default_only_repetitions_and_held_out_sources_go() {
+        let (mut pairs, mut cleaning) = parse_pairs(b"OK\tOK\na\tfar longer\n", None);
+        clean(&mut pairs, &[], CleaningRules::default(), &mut cleaning);
+        assert_eq!(cleaning, Cleaning { kept: 2, ..Cleaning::default() });
     }
 
     #[test]

@@ -77,7 +77,7 @@ impl Snapshot {
             generation,
             card: MetadataBuilder::new(),
             source_vocabulary: Some(source.clone()),
-            target_vocabulary: Some(target.clone()),
+            target_vocabulary: (source != target).then(|| target.clone()),
             tensors: self.average.as_ref().unwrap_or(&self.engine.weights).clone(),
         })
     }
@@ -166,12 +166,14 @@ fn schema(message: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::config::DataConfig;
     use crate::train::data::Pair;
     use crate::train::vocabulary::Units;
 
     fn snapshot() -> Result<Snapshot> {
+        let data = DataConfig { target: Units::Words, ..DataConfig::default() };
         let pair = Pair { source: "ab".into(), targets: vec!["A B".into()] };
-        let vocabularies = Vocabularies::learn(&[pair], Units::Characters, Units::Words)?;
+        let vocabularies = Vocabularies::learn(&[pair], &data)?;
         let tensor = |value: f32| Tensor { dims: vec![2, 1], values: vec![value, -value] };
         let tensors = |value: f32| Tensors::from([("a.weight".to_owned(), tensor(value))]);
         Ok(Snapshot {

@@ -1,7 +1,9 @@
 //! The vocabularies of a run: sections of a model file, so that training cuts text as the runtime will.
 
+use super::config::DataConfig;
 use super::data::{Example, Pair};
 use crate::source::plain::{MissingUnknown, vocabulary_section};
+use crate::tokenizer::{self, Algorithm};
 use serde::{Deserialize, Serialize};
 use siskin::tensor::AlignedBytes;
 use siskin::text::{Segmentation, Vocabulary};
@@ -16,6 +18,10 @@ pub enum Units {
     Characters,
     /// One token per word; words stand between white space.
     Words,
+    /// Subwords, by the unigram algorithm.
+    Unigram,
+    /// Subwords, by byte-pair encoding.
+    Bpe,
 }
 
 /// Ends a text on both sides.
@@ -44,14 +50,20 @@ impl Vocabularies {
         Ok(vocabularies)
     }
 
-    /// The units that occur in `pairs`.
+    /// The units that occur in `pairs`, or as many subwords as `data` asks for.
     ///
     /// # Errors
-    /// [`ErrorKind::Vocabulary`] for a unit that no vocabulary can have, such as a NUL character.
-    pub fn learn(pairs: &[Pair], source: Units, target: Units) -> Result<Self> {
+    /// [`ErrorKind::Vocabulary`] for a unit that no vocabulary can have, such as a NUL character; those of
+    /// [`tokenizer::learn`].
+    pub fn learn(pairs: &[Pair], data: &DataConfig) -> Result<Self> {
         let sources = pairs.iter().map(|pair| pair.source.as_str());
         let targets = pairs.iter().flat_map(|pair| pair.targets.iter().map(String::as_str));
-        Self::new(&learn(source, sources)?, &learn(target, targets)?)
+        let size = data.vocabulary_size;
+        if data.shared {
+            let shared = learn(data.source, size, sources.chain(targets))?;
+            return Self::new(&shared, &shared);
+        }
+        Self::new(&learn(data.source, size, sources)?, &learn(data.target, size, targets)?)
     }
 
     /// The source vocabulary.
@@ -99,7 +111,7 @@ fn encoded(vocabulary: &Vocabulary<'_>, text: &str) -> Result<Vec<u32>> {
     Ok(ids)
 }
 
-fn learn<'a>(units: Units, texts: impl Iterator<Item = &'a str>) -> Result<Vec<u8>> {
+fn learn<'a>(units: Units, size: usize, texts: impl Iterator<Item = &'a str>) -> Result<Vec<u8>> {
     let mut found: BTreeSet<String> = BTreeSet::new();
     let segmentation = match units {
         Units::Characters => {
@@ -110,6 +122,8 @@ fn learn<'a>(units: Units, texts: impl Iterator<Item = &'a str>) -> Result<Vec<u
             found.extend(texts.flat_map(str::split_whitespace).map(str::to_owned));
             Segmentation::Words
         }
+        Units::Unigram => return tokenizer::learn(texts, Algorithm::Unigram, size),
+        Units::Bpe => return tokenizer::learn(texts, Algorithm::Bpe, size),
     };
     if let Some(special) = found.iter().find(|unit| SPECIAL.lines().any(|special| special == *unit)) {
         let message = format!("{special} is in the data, but it has a role in the vocabulary: remove it");
@@ -129,7 +143,8 @@ mod tests {
 
     #[test]
     fn text_comes_back_from_its_ids() -> Result<()> {
-        let vocabularies = Vocabularies::learn(&[pair("cab", "K AE1 B")], Units::Characters, Units::Words)?;
+        let data = DataConfig { target: Units::Words, ..DataConfig::default() };
+        let vocabularies = Vocabularies::learn(&[pair("cab", "K AE1 B")], &data)?;
         let examples = vocabularies.encode(&[pair("bax", "B K")])?;
         assert_eq!(examples, [[Example { source: vec![4, 3, 1, END], target: vec![4, 5, END] }]]);
         assert_eq!(vocabularies.target()?.decode(&examples[0][0].target)?, "B K");
@@ -138,8 +153,19 @@ mod tests {
     }
 
     #[test]
+    fn a_shared_vocabulary_is_learned_from_both_sides() -> Result<()> {
+        let data = DataConfig { shared: true, ..DataConfig::default() };
+        let vocabularies = Vocabularies::learn(&[pair("ab", "bc")], &data)?;
+        let [source, target] = vocabularies.sections();
+        assert_eq!(source, target);
+        assert_eq!(vocabularies.source()?.len(), 6);
+        Ok(())
+    }
+
+    #[test]
     fn a_unit_with_a_role_is_refused() {
-        let error = Vocabularies::learn(&[pair("a", "x </s>")], Units::Words, Units::Words).err();
+        let data = DataConfig { source: Units::Words, target: Units::Words, ..DataConfig::default() };
+        let error = Vocabularies::learn(&[pair("a", "x </s>")], &data).err();
         assert_eq!(error.map(|e| e.kind()), Some(ErrorKind::Vocabulary));
     }
 }

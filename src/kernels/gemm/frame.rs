@@ -99,7 +99,7 @@ pub(in crate::kernels) struct Product<'a, I, W> {
 /// What turns int8 sums into numbers.
 #[derive(Default)]
 pub(in crate::kernels) struct Scales<'a> {
-    /// [M].
+    /// `[M]`.
     pub inputs: &'a [f32],
     /// [P * 8].
     pub weights: &'a [f32],

@@ -19,7 +19,7 @@ pub enum Activations<'a> {
     I8 {
         /// [M, K rounded up to 4], zero beyond K.
         values: &'a [i8],
-        /// [M].
+        /// `[M]`.
         scales: &'a [f32],
     },
 }
@@ -28,7 +28,7 @@ pub enum Activations<'a> {
 /// `v = out + v` if there is a residual.
 #[derive(Clone, Copy, Debug)]
 pub struct Epilogue<'a> {
-    /// [N], of the whole matrix even where only some of its panels are multiplied.
+    /// `[N]`, of the whole matrix even where only some of its panels are multiplied.
     pub bias: Option<&'a [f32]>,
     /// The non-linearity.
     pub activation: Activation,

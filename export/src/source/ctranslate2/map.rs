@@ -145,9 +145,8 @@ impl Mapper<'_> {
 
     fn heads(&self) -> Result<usize> {
         let default = match self.container.spec {
-            "TransformerBase" => 8.0,
+            "TransformerBase" | "TransformerSpec" => 8.0,
             "TransformerBig" => 16.0,
-            "TransformerSpec" => 8.0,
             other => {
                 return Err(unsupported(format!(
                     "the spec {other:?}; only encoder-decoder Transformers are known"
