@@ -146,7 +146,8 @@ impl Model {
         self.storage.bytes()
     }
 
-    /// Bytes that a session of `shape` allocates.
+    /// Bytes that a session of `shape` allocates: never fewer than it does, and at most a tenth more. The stacks of
+    /// worker threads are the system's and not among them.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidOption`] for a shape of nothing,
