@@ -24,7 +24,7 @@ enum Command {
     Train(train::Arguments),
     /// Make a model file of a trained checkpoint
     Quantize(quantize::Arguments),
-    /// Measure a model file against references
+    /// Measure a model, or outputs, against references
     Evaluate(evaluate::Arguments),
     /// Make ONNX Runtime, which training needs, ready
     Ort(ort::Arguments),

@@ -1,6 +1,6 @@
 //! Reading sources and their references.
 //!
-//! Two formats are told apart by their first character. TSV has `source<TAB>reference[<TAB>reference ...]` lines; JSON
+//! Two formats are told apart by their first line, which is in braces or not. TSV has `source<TAB>reference[<TAB>reference ...]` lines; JSON
 //! lines have an object each, with the source under `source` or `src`, or else as its only string, and a list of
 //! references under `refs`, `references` or `target`.
 
@@ -24,7 +24,7 @@ pub struct Pair {
 /// fewer rows than the file has would not be the file's. The same where there is no line at all.
 pub fn parse(bytes: &[u8], separator: Option<&str>) -> Result<Vec<Pair>> {
     let lines = text_lines(bytes)?;
-    let json = lines.first().is_some_and(|line| line.starts_with('{'));
+    let json = lines.first().is_some_and(|line| line.starts_with('{') && line.trim_end().ends_with('}'));
     let parse = |(i, line): (usize, &&str)| {
         let pair = if json { json_pair(line) } else { tsv_pair(line, separator) };
         pair.map_err(|error| error.at(format_args!("line {}", i + 1)))
@@ -33,7 +33,7 @@ pub fn parse(bytes: &[u8], separator: Option<&str>) -> Result<Vec<Pair>> {
     if pairs.is_empty() { Err(invalid("there are no lines")) } else { Ok(pairs) }
 }
 
-/// The lines of a text file, without white space around them.
+/// The lines of a text file, without their ends `\n` or `\r\n`.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidUtf8`], with the place.
@@ -44,7 +44,7 @@ pub fn text_lines(bytes: &[u8]) -> Result<Vec<&str>> {
         Error::new(ErrorKind::InvalidUtf8, message)
     })?;
     let text = text.strip_suffix('\n').unwrap_or(text);
-    Ok(if text.is_empty() { Vec::new() } else { text.split('\n').map(str::trim).collect() })
+    Ok(if text.is_empty() { Vec::new() } else { text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line)).collect() })
 }
 
 fn tsv_pair(line: &str, separator: Option<&str>) -> Result<Pair> {
@@ -105,6 +105,7 @@ mod tests {
         let text = "word\tW ER1 D | W ER0 D\tw";
         assert_eq!(parse(text.as_bytes(), Some(" | "))?, [pair("word", &["W ER1 D", "W ER0 D", "w"])]);
         assert_eq!(parse(text.as_bytes(), None)?, [pair("word", &["W ER1 D | W ER0 D", "w"])]);
+        assert_eq!(parse(b"{a\tb\n\tc", None)?, [pair("{a", &["b"]), pair("", &["c"])]);
         Ok(())
     }
 
@@ -125,7 +126,7 @@ mod tests {
             (b"a\t\xff", "not UTF-8 at byte 2"),
             (b"{\"en\": \"a\"}", "line 1: no list `refs`"),
             (b"{\"en\": \"a\", \"de\": \"b\", \"refs\": [\"c\"]}", "line 1: which text is the source?"),
-            (b"{\"en\": ", "line 1: EOF"),
+            (b"{\"en\": }", "line 1: expected value"),
         ];
         for (text, expected) in cases {
             let error = parse(text, None).expect_err(expected).to_string();

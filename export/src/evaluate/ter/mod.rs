@@ -45,7 +45,8 @@ pub fn ter(rows: &[Row], options: TerOptions) -> Score {
         let hypothesis = words(&hypothesis);
         let (mut fewest, mut lengths) = (None, 0);
         for reference in &row.references {
-            let reference = options.prepare(reference);
+            // sacrebleu prepares references twice, which shows where `normalize` splits what it has joined or set off.
+            let reference = options.prepare(&options.prepare(reference));
             let reference = words(&reference);
             let edits = shifts::edits_with_shifts(&hypothesis, &reference);
             fewest = Some(fewest.map_or(edits, |fewest: usize| fewest.min(edits)));
@@ -108,6 +109,14 @@ mod tests {
         assert_eq!(value(&[("a b", &["c"]), ("", &["x"])], default), "150.0000");
         assert_eq!(value(&[("a", &[""])], default), "100.0000");
         assert_eq!(value(&[("", &[""])], default), "0.0000");
+    }
+
+    #[test]
+    fn references_are_normalized_twice_as_in_sacrebleu() {
+        let texts: [(&str, &[&str]); 1] = [("The dog's\u{3000}bone", &["The dog's\u{3000}bone"])];
+        let default = TerOptions::default();
+        assert_eq!(value(&texts, TerOptions { normalize: true, ..default }), "50.0000");
+        assert_eq!(value(&texts, default), "0.0000");
     }
 
     #[test]

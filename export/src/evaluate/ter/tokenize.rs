@@ -1,15 +1,12 @@
 //! Tercom's normalization of texts, as sacrebleu has it.
 
-use super::super::tokenize::{is_space, is_western_punctuation, set_off, unescape, western_numbers};
+use super::super::tokenize::{is_space, is_western_punctuation, set_off, unescape, western_numbers, words};
 use super::{Punctuation, TerOptions};
 
 impl TerOptions {
-    /// `text` as its words are compared, white space between them.
+    /// `text` as its words are compared, one space between them.
     pub(super) fn prepare(&self, text: &str) -> String {
         let mut text = self.case.apply(text.trim_end_matches(is_space));
-        if text.is_empty() {
-            return text;
-        }
         if self.normalize {
             text = western(&text);
             if self.asian {
@@ -22,7 +19,7 @@ impl TerOptions {
                 text.retain(|c| !is_asian_punctuation(c));
             }
         }
-        text
+        words(&text).join(" ")
     }
 }
 
