@@ -186,7 +186,11 @@ impl<E: Engine> Trainer<E> {
         self.write_log(&line)
     }
 
-    fn write_log(&mut self, line: &serde_json::Value) -> Result<()> {
+    /// Appends `line` to the log, and prints it.
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    pub fn write_log(&mut self, line: &serde_json::Value) -> Result<()> {
         println!("{line}");
         writeln!(self.log, "{line}").map_err(|e| Error::io("writing the log", e))
     }
