@@ -8,6 +8,10 @@
 /// The most threads a pool can have.
 pub const MAX_THREADS: usize = 64;
 
+/// Measured: 160 and 134 on 64-bit Linux.
+const SHARED_BYTES: usize = 192;
+const WORKER_BYTES: usize = 160;
+
 /// Worker threads that wait for parts of a computation.
 pub struct Pool {
     #[cfg(feature = "std")]
@@ -24,6 +28,15 @@ impl Pool {
         {
             let _ = threads;
             Self {}
+        }
+    }
+
+    /// Bytes that [`Pool::new`] allocates, at most: what the workers share, and for each of them its handle, its name
+    /// and the standard library's own notes. A worker's stack is the system's.
+    pub fn plan(threads: usize) -> usize {
+        match threads.min(MAX_THREADS) {
+            2.. if cfg!(feature = "std") => SHARED_BYTES + WORKER_BYTES * (threads.min(MAX_THREADS) - 1),
+            _ => 0,
         }
     }
 
@@ -81,6 +94,8 @@ mod workers {
     struct State {
         /// The job that workers may join.
         open: Option<&'static Job<'static>>,
+        /// Workers that have started.
+        started: usize,
         /// Workers inside the job.
         running: usize,
         stop: bool,
@@ -119,6 +134,14 @@ mod workers {
             self.state.lock().unwrap_or_else(PoisonError::into_inner)
         }
 
+        /// Waits until the workers have brought about that `done` holds.
+        fn wait_until(&self, done: impl Fn(&State) -> bool) {
+            let mut state = self.lock();
+            while !done(&state) {
+                state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+
         /// Changes the state and wakes the workers. The count changes under the lock, so that no worker falls asleep
         /// between its look at the count and its wait.
         fn publish(&self, change: impl FnOnce(&mut State)) {
@@ -134,7 +157,7 @@ mod workers {
         pub fn new(count: usize) -> Self {
             let shared = Arc::new(Shared {
                 published: AtomicU64::new(0),
-                state: Mutex::new(State { open: None, running: 0, stop: false }),
+                state: Mutex::new(State { open: None, started: 0, running: 0, stop: false }),
                 wake: Condvar::new(),
                 done: Condvar::new(),
             });
@@ -142,7 +165,9 @@ mod workers {
                 let shared = Arc::clone(&shared);
                 std::thread::Builder::new().name("siskin-worker".into()).spawn(move || shared.serve()).ok()
             };
-            let threads = (0..count).map_while(start).collect();
+            let threads: Vec<_> = (0..count).map_while(start).collect();
+            // A thread allocates while it starts: afterwards none of them does.
+            shared.wait_until(|state| state.started == threads.len());
             Self { shared, threads, busy: Mutex::new(()) }
         }
 
@@ -190,16 +215,15 @@ mod workers {
 
     impl Drop for Open<'_> {
         fn drop(&mut self) {
-            let mut state = self.0.lock();
-            state.open = None;
-            while state.running > 0 {
-                state = self.0.done.wait(state).unwrap_or_else(PoisonError::into_inner);
-            }
+            self.0.lock().open = None;
+            self.0.wait_until(|state| state.running == 0);
         }
     }
 
     impl Shared {
         fn serve(&self) {
+            self.lock().started += 1;
+            self.done.notify_one();
             let mut seen = 0;
             loop {
                 for _ in 0..SPINS {

@@ -343,13 +343,14 @@ fn a_full_disk_keeps_the_old_file() {
     let folder = folder("full");
     let path = folder.join("model.siskin");
     std::fs::write(&path, b"old").expect("a small file");
-    let status = std::process::Command::new("sh")
+    // Its output goes to a pipe: the limit holds for a log file too.
+    let output = std::process::Command::new("sh")
         .args(["-c", "trap '' XFSZ && ulimit -f 16 && exec \"$0\" --ignored --exact write_to_a_full_disk"])
         .arg(std::env::current_exe().expect("the path of the test"))
         .env(FULL_DISK, &path)
-        .status()
+        .output()
         .expect("a shell");
-    assert!(status.success());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(std::fs::read(&path).expect("the old file"), b"old");
     assert_eq!(names_in(&folder), ["model.siskin"]);
 }

@@ -13,13 +13,13 @@ pub(super) struct SearchArguments {
     /// Follow N hypotheses, 1 to 16; 1 is greedy search
     #[arg(long, value_name = "N")]
     beam: Option<usize>,
-    /// Go on until N times as many hypotheses as the beam has have finished, 1 to 16
-    #[arg(long, value_name = "N")]
+    /// Go on until X times as many hypotheses as the beam has have finished, 1 to 16
+    #[arg(long, value_name = "X")]
     patience: Option<f32>,
     /// Exponent of the length that divides a log-probability, 0 to 10; 0 prefers short outputs
     #[arg(long, value_name = "X")]
     length_penalty: Option<f32>,
-    /// Weight of the penalty for source words that no output attends to, 0 to 10
+    /// Weight of the penalty for source tokens that nothing attends to, 0 to 10
     #[arg(long, value_name = "X")]
     coverage_penalty: Option<f32>,
     /// Tokens before the output may end

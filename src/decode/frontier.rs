@@ -31,7 +31,7 @@ pub(super) struct Candidate {
 /// The live hypotheses of one sentence with the logits of their next tokens.
 pub(super) struct Frontier<'a> {
     pub kernels: &'static Kernels,
-    /// [R]
+    /// \[R\]
     pub rows: &'a [Row],
     /// Index of `rows[0]` in the batch.
     pub first: usize,
@@ -43,7 +43,7 @@ pub(super) struct Frontier<'a> {
 }
 
 impl<'a> Frontier<'a> {
-    /// Each hypothesis: its index in the batch, itself, and its logits [V].
+    /// Each hypothesis: its index in the batch, itself, and its logits \[V\].
     pub fn iter(&self) -> impl Iterator<Item = (usize, &'a Row, &'a [f32])> {
         let logits = self.logits.chunks_exact(self.vocabulary);
         self.rows.iter().zip(logits).enumerate().map(|(i, (row, logits))| (self.first + i, row, logits))

@@ -36,7 +36,7 @@ pub struct Hypotheses {
 /// One output of a search, T tokens long.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hypothesis {
-    /// The tokens, [T]: neither the prefix nor the end token is among them.
+    /// The tokens, \[T\]: neither the prefix nor the end token is among them.
     pub tokens: Vec<u32>,
     /// Why there are no more tokens.
     pub ending: Ending,
@@ -44,10 +44,10 @@ pub struct Hypothesis {
     pub score: Option<f32>,
     /// Sum of the log-probabilities of the tokens, the end token included. `None` where scores are skipped.
     pub log_prob: Option<f32>,
-    /// Log-probability of each token, [T], or [T + 1] with the end token's where it is the [`ending`](Self::ending);
+    /// Log-probability of each token, \[T\], or [T + 1] with the end token's where it is the [`ending`](Self::ending);
     /// empty unless [`Scores::Tokens`](super::Scores::Tokens) were asked for.
     pub token_log_probs: Vec<f32>,
-    /// Source position with the highest cross-attention weight, [T]; empty unless alignments were asked for.
+    /// Source position with the highest cross-attention weight, \[T\]; empty unless alignments were asked for.
     pub alignment: Vec<u32>,
     /// Cross-attention weights, [T, S]; empty unless [`Alignments::Soft`](super::Alignments::Soft) were asked for.
     pub attention: Vec<f32>,

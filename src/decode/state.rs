@@ -28,7 +28,7 @@ pub(super) struct State {
     pub parents: Vec<u32>,
     /// The step's best continuations, sentence after sentence.
     pub candidates: Vec<Candidate>,
-    /// The tokens that can be drawn, [V].
+    /// The tokens that can be drawn, \[V\].
     pub weighted: Vec<Weighted>,
     /// The tokens of one hypothesis.
     pub sequence: Vec<u32>,

@@ -6,11 +6,11 @@ use super::softmax::softmax;
 /// The operands of one attention; n is `keys.len()`.
 #[derive(Clone, Copy, Debug)]
 pub struct Attention<'a> {
-    /// [H * width].
+    /// \[H * width\].
     pub query: &'a [f32],
-    /// n rows of [H * width].
+    /// n rows of \[H * width\].
     pub keys: Rows<'a>,
-    /// n rows of [H * width].
+    /// n rows of \[H * width\].
     pub values: Rows<'a>,
     /// H.
     pub heads: usize,

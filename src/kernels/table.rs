@@ -341,7 +341,7 @@ impl Kernels {
         (self.rows.add)(x, out);
     }
 
-    /// Attention of one query row over n keys: `probabilities` [H, n], the softmax over n, and `out` [H * width], the
+    /// Attention of one query row over n keys: `probabilities` [H, n], the softmax over n, and `out` \[H * width\], the
     /// values weighted by them. Without keys `out` is zero.
     ///
     /// # Panics

@@ -30,7 +30,13 @@ impl Buffers {
     /// # Errors
     /// As [`Plan::zeroed`].
     pub fn new(spec: &ModelSpec, plan: &Plan) -> Result<Self> {
-        let layers = |count| (0..plan.layers).map(|_| plan.zeroed(count)).collect::<Result<Vec<_>>>();
+        let layers = |count| {
+            let mut layers = Vec::with_capacity(plan.layers);
+            for _ in 0..plan.layers {
+                layers.push(plan.zeroed(count)?);
+            }
+            Ok(layers)
+        };
         Ok(Self {
             x: plan.zeroed(plan.stream)?,
             normed: plan.zeroed(plan.stream)?,
@@ -71,7 +77,7 @@ impl PositionCodes {
         Ok(Self { sinusoid, frequencies, codes: plan.zeroed(plan.positions)?, known: 0 })
     }
 
-    /// Adds what tells `position` to the embedding `x` [D]: a code, a learned vector, or nothing.
+    /// Adds what tells `position` to the embedding `x` \[D\]: a code, a learned vector, or nothing.
     pub fn add(&mut self, ctx: &Context<'_>, side: &Side, position: usize, x: &mut [f32]) {
         let d = x.len();
         if let Some(table) = &side.positions {

@@ -7,7 +7,7 @@ use crate::error::Result;
 
 /// The batch that is being decoded: sources packed one behind the other.
 pub(super) struct Sources {
-    /// All tokens [N].
+    /// All tokens \[N\].
     pub tokens: Vec<u32>,
     /// Where each sentence starts, and N at the end.
     starts: Vec<u32>,

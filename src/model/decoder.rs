@@ -35,7 +35,7 @@ struct Step<'a> {
     hypotheses: &'a Hypotheses,
 }
 
-/// Feeds `tokens` [M] to the hypotheses; their logits are in the first rows of `buffers.logits`.
+/// Feeds `tokens` \[M\] to the hypotheses; their logits are in the first rows of `buffers.logits`.
 pub(super) fn step(
     ctx: &Context<'_>,
     spec: &ModelSpec,

@@ -146,11 +146,12 @@ impl Model {
         self.storage.bytes()
     }
 
-    /// Bytes that a session of `shape` allocates.
+    /// Bytes that a session of `shape` allocates: never fewer than it does, and at most a tenth more. The stacks of
+    /// worker threads are the system's and not among them.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidOption`](crate::ErrorKind::InvalidOption) for a shape of nothing,
-    /// [`ErrorKind::InputTooLong`](crate::ErrorKind::InputTooLong) for lengths beyond the model's positions.
+    /// [`ErrorKind::InvalidOption`] for a shape of nothing,
+    /// [`ErrorKind::InputTooLong`] for lengths beyond the model's positions.
     pub fn plan(&self, shape: &SessionShape) -> Result<u64> {
         Ok(Plan::new(&self.spec, shape)?.bytes())
     }

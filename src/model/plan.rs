@@ -7,7 +7,7 @@ use super::spec::{Autoregression, ModelSpec, Positions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::nn::{FFN_ROWS, FfnShape};
 use crate::tensor::{Element, K_GROUP};
-use crate::threads::MAX_THREADS;
+use crate::threads::{MAX_THREADS, Pool};
 
 /// What a session is made for: the most of everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,8 @@ pub enum Alignment {
     Drop,
 }
 
-/// The buffers of a session, in elements.
+/// The buffers of a session, in elements. Sizes that the target cannot address saturate, so that [`Plan::zeroed`]
+/// refuses them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
     /// Rows of residual stream [M, D]; M holds a packed batch of sources or a row for each hypothesis.
@@ -74,6 +75,8 @@ pub(super) struct Plan {
     pub layers: usize,
     /// Sentences.
     pub batch: usize,
+    /// What the threads need, in bytes.
+    pub pool_bytes: usize,
 }
 
 impl Plan {
@@ -84,46 +87,53 @@ impl Plan {
     /// positions.
     pub fn new(spec: &ModelSpec, shape: &SessionShape) -> Result<Self> {
         shape.validate(spec)?;
-        let tokens = shape.batch * shape.source_length;
-        let rows = shape.batch * shape.beam;
+        let tokens = product([shape.batch, shape.source_length]);
+        let rows = product([shape.batch, shape.beam]);
         let most = tokens.max(rows);
+        let longest = shape.source_length.max(shape.target_length);
         let (d, i, f) = (spec.d_model, spec.inner_width(), spec.ffn_width);
         let ffn_rows = most.min(FFN_ROWS);
         let (up, gated) = match spec.ffn {
             FfnShape::Plain => (f, 0),
             FfnShape::Gated => (2 * f, f),
         };
-        let attention_stride = spec.heads * shape.source_length.max(shape.target_length);
+        let attention_stride = product([spec.heads, longest]);
+        // An SSRU has the cells of two steps and no keys and values.
         let (cells, history, ancestry) = match spec.autoregression {
             Autoregression::SelfAttention => {
-                (0, shape.target_length * rows * 2 * i, rows * shape.target_length)
+                (0, product([shape.target_length, rows, 2, i]), product([rows, shape.target_length]))
             }
-            Autoregression::Ssru => (2 * rows * d, 2 * rows * d, 0),
+            Autoregression::Ssru => (product([2, rows, d]), product([2, rows, d]), 0),
         };
-        let wide_input = |width: usize| width.next_multiple_of(K_GROUP);
+        let quantized_width = |width: usize| width.next_multiple_of(K_GROUP);
         let (positions, frequencies) = match spec.positions {
-            Positions::Sinusoidal(_) => (shape.source_length.max(shape.target_length) * d, d / 2),
+            Positions::Sinusoidal(_) => (product([longest, d]), d / 2),
             _ => (0, 0),
         };
         Ok(Self {
-            stream: most * d,
-            wide: (most * 3 * i).max(ffn_rows * up).max(cells),
-            narrow: (most * i).max(ffn_rows * gated).max(cells / 2),
-            quantized_values: (most * wide_input(d.max(i))).max(ffn_rows * wide_input(f)),
+            stream: product([most, d]),
+            wide: product([most, 3, i]).max(product([ffn_rows, up])).max(cells),
+            narrow: product([most, i]).max(product([ffn_rows, gated])).max(cells / 2),
+            quantized_values: product([most, quantized_width(d.max(i))])
+                .max(product([ffn_rows, quantized_width(f)])),
             quantized_rows: most,
             attention_stride,
-            attention_scratch: shape.threads.clamp(1, MAX_THREADS) * 2 * attention_stride,
-            memory: tokens * 2 * i,
+            attention_scratch: product([shape.threads.clamp(1, MAX_THREADS), 2, attention_stride]),
+            memory: product([tokens, 2, i]),
             history,
             ancestry,
-            logits: rows * spec.target_vocabulary,
+            logits: product([rows, spec.target_vocabulary]),
             positions,
             frequencies,
-            alignments: if shape.alignments == Alignment::Keep { rows * shape.source_length } else { 0 },
+            alignments: match shape.alignments {
+                Alignment::Keep => product([rows, shape.source_length]),
+                Alignment::Drop => 0,
+            },
             tokens,
             rows,
             layers: spec.decoder_layers,
             batch: shape.batch,
+            pool_bytes: Pool::plan(shape.threads),
         })
     }
 
@@ -140,20 +150,32 @@ impl Plan {
         Ok(alloc::vec![T::default(); count])
     }
 
-    /// Bytes of all buffers together.
+    /// Bytes that a session allocates.
     pub fn bytes(&self) -> u64 {
-        let floats = 2 * self.stream
-            + self.wide
-            + self.narrow
-            + self.quantized_rows
-            + self.attention_scratch
-            + self.layers * (self.memory + self.history)
-            + self.logits
-            + self.positions
-            + self.alignments;
-        let integers = 2 * self.ancestry + 3 * self.rows + self.tokens + self.batch + 1;
-        (4 * (floats + integers) + 8 * self.frequencies + self.quantized_values) as u64
+        let floats = [
+            (2, self.stream),
+            (1, self.wide),
+            (1, self.narrow),
+            (1, self.quantized_rows),
+            (1, self.attention_scratch),
+            (self.layers, self.memory),
+            (self.layers, self.history),
+            (1, self.logits),
+            (1, self.positions),
+            (1, self.alignments),
+        ];
+        let integers = [(2, self.ancestry), (3, self.rows), (1, self.tokens), (1, self.batch + 1)];
+        let words: u64 =
+            floats.iter().chain(&integers).map(|&(count, size)| count as u64 * size as u64).sum();
+        let lists = 2 * self.layers * size_of::<Vec<f32>>();
+        let others = [8 * self.frequencies, self.quantized_values, lists, self.pool_bytes];
+        4 * words + others.iter().map(|&bytes| bytes as u64).sum::<u64>()
     }
+}
+
+/// The product, or the largest number where that is too small.
+fn product<const N: usize>(factors: [usize; N]) -> usize {
+    factors.into_iter().fold(1, usize::saturating_mul)
 }
 
 impl SessionShape {
@@ -181,7 +203,7 @@ impl SessionShape {
                 return Err(Error::new(ErrorKind::InputTooLong, message));
             }
         }
-        // Far below what any of the products above could overflow on with the limits of a spec.
+        // With the limits of a spec no sum of sizes leaves 64 bits.
         if self.batch.saturating_mul(self.beam) > 1 << 16 {
             let message = format!(
                 "a batch of {} with beam {}; at most 65536 hypotheses at once",

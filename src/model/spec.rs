@@ -348,9 +348,7 @@ impl ModelSpec {
             ("end", self.end as usize, 0, self.target_vocabulary.saturating_sub(1)),
         ];
         for (key, value, low, high) in ranges {
-            if !(low..=high).contains(&value) {
-                return Err(schema(format!("spec: {key} is {value}; it must be from {low} to {high}")));
-            }
+            within(key, value, low, high)?;
         }
         for (key, value) in [
             ("norm_epsilon", self.norm_epsilon),
@@ -371,20 +369,31 @@ impl ModelSpec {
             )));
         }
         match self.positions {
-            Positions::Relative { buckets, max_distance }
-                if buckets < 4 || buckets % 4 != 0 || buckets > MAX_WIDTH || max_distance <= buckets / 2 =>
-            {
-                Err(schema(format!(
-                    "spec: {buckets} relative buckets with distances up to {max_distance}; the buckets must be a \
-                     multiple of 4 and the distance above half of them"
-                )))
+            Positions::None => Ok(()),
+            Positions::Sinusoidal(sinusoid) => {
+                within("position_offset", sinusoid.offset as usize, 0, MAX_POSITIONS)
             }
-            Positions::Learned { offset } if offset > MAX_POSITIONS => {
-                Err(schema(format!("spec: position_offset is {offset}; it must be at most {MAX_POSITIONS}")))
+            Positions::Learned { offset } => within("position_offset", offset, 0, MAX_POSITIONS),
+            Positions::Relative { buckets, max_distance } => {
+                within("relative_buckets", buckets, 4, MAX_WIDTH)?;
+                within("relative_max_distance", max_distance, buckets / 2 + 1, MAX_POSITIONS)?;
+                if !buckets.is_multiple_of(4) {
+                    return Err(schema(format!(
+                        "spec: relative_buckets is {buckets}; it must be a multiple of 4"
+                    )));
+                }
+                Ok(())
             }
-            _ => Ok(()),
         }
     }
+}
+
+/// An error unless `low <= value <= high`.
+fn within(key: &str, value: usize, low: usize, high: usize) -> Result<()> {
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    Err(schema(format!("spec: {key} is {value}; it must be from {low} to {high}")))
 }
 
 fn schema(message: alloc::string::String) -> Error {

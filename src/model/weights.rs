@@ -96,7 +96,7 @@ pub enum History {
 pub struct SchemaEntry {
     /// Name in the file.
     pub name: String,
-    /// [N, K] of a matrix or a table, [N] of a vector.
+    /// [N, K] of a matrix or a table, \[N\] of a vector.
     pub shape: Vec<usize>,
     /// Panels for what is multiplied, rows for the rest.
     pub layout: Layout,
@@ -115,6 +115,12 @@ impl Weights {
     /// # Errors
     /// [`ErrorKind::Schema`], naming every missing, misshaped and extra tensor.
     pub fn bind(file: &File<'_>, spec: &ModelSpec) -> Result<Self> {
+        // A layer has tensors of its own: what is made here is not larger than what the file accounts for.
+        let (layers, tensors) = (spec.encoder_layers + spec.decoder_layers, file.tensors().len());
+        if layers > tensors {
+            let message = format!("the spec has {layers} layers, the file no more than {tensors} tensors");
+            return Err(Error::new(ErrorKind::Schema, message));
+        }
         let mut binder = Binder { file: Some(file), wanted: Vec::new(), problems: Vec::new() };
         let weights = Self::bind_to(&mut binder, spec);
         binder.finish(file)?;
@@ -303,8 +309,9 @@ impl Binder<'_> {
         if self.problems.is_empty() && file.tensors().len() == self.wanted.len() {
             return Ok(());
         }
+        self.wanted.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         for Tensor { name, .. } in file.tensors().iter() {
-            if !self.wanted.iter().any(|wanted| wanted.name == name) {
+            if self.wanted.binary_search_by(|wanted| wanted.name.as_str().cmp(name)).is_err() {
                 self.problems.push(format!("{name} is not part of this model"));
             }
         }

@@ -13,7 +13,7 @@ pub struct Embedding {
 }
 
 impl Embedding {
-    /// The vectors of `tokens` [M], scaled, to `out` [M, D].
+    /// The vectors of `tokens` \[M\], scaled, to `out` [M, D].
     ///
     /// # Panics
     /// If a token is not below V: callers check tokens where they enter the library.

@@ -16,7 +16,7 @@ const PARALLEL_WORK: usize = 1 << 17;
 pub struct Linear {
     /// W [N, K].
     pub weight: TensorRef,
-    /// b [N].
+    /// b \[N\].
     pub bias: Option<TensorRef>,
 }
 

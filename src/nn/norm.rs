@@ -8,16 +8,16 @@ use crate::format::TensorRef;
 pub enum Norm {
     /// Layer normalization (Ba et al. 2016): `(x - mean) / sqrt(variance + epsilon) * weight + bias`.
     Layer {
-        /// [D].
+        /// \[D\].
         weight: TensorRef,
-        /// [D].
+        /// \[D\].
         bias: TensorRef,
         /// Added to the variance.
         epsilon: f32,
     },
     /// Root-mean-square normalization (Zhang and Sennrich 2019): `x / sqrt(mean(x^2) + epsilon) * weight`.
     Rms {
-        /// [D].
+        /// \[D\].
         weight: TensorRef,
         /// Added to the mean square.
         epsilon: f32,

@@ -43,7 +43,7 @@ impl Sinusoid {
         double::exp(-(i as f64) * double::ln(10_000.0) / steps as f64)
     }
 
-    /// The code of `position` to `out` [D]; `frequencies` [D / 2] from [`frequency`](Self::frequency). An odd D leaves
+    /// The code of `position` to `out` \[D\]; `frequencies` [D / 2] from [`frequency`](Self::frequency). An odd D leaves
     /// the last value 0.
     pub fn write(&self, position: usize, frequencies: &[f64], out: &mut [f32]) {
         out.fill(0.0);

@@ -15,7 +15,7 @@ use crate::kernels::{Activation, Residual};
 pub struct Ssru {
     /// W [D, D], without bias.
     pub input: Linear,
-    /// W_f [D, D] and b_f [D].
+    /// W_f [D, D] and b_f \[D\].
     pub forget: Linear,
 }
 

@@ -93,7 +93,7 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// Row `row` times `factor`, written to `out` [K]: the gather of an embedding table.
+    /// Row `row` times `factor`, written to `out` \[K\]: the gather of an embedding table.
     ///
     /// # Panics
     /// If `row >= rows()` or `out.len() != columns()`.

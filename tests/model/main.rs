@@ -6,6 +6,8 @@ mod oracle;
 mod support;
 
 mod broken;
+mod schema;
+mod session;
 mod shapes;
 mod walk;
 

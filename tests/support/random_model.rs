@@ -6,7 +6,6 @@ use siskin::format::{Layout, MetadataBuilder, SectionKind, Writer};
 use siskin::model::{Model, ModelSpec, SchemaEntry, schema};
 use siskin::pipeline::Generation;
 use siskin::tensor::{AlignedBytes, Dtype, PackedMatrix};
-use siskin::text::{PieceKind, Segmentation, SpecialIds, VocabularyBuilder};
 
 use super::Random;
 
@@ -14,21 +13,6 @@ use super::Random;
 /// depend on `seed` and its name alone. Matrices are stored as `dtype`.
 pub fn random_model(spec: &ModelSpec, seed: u64, dtype: Dtype) -> Vec<u8> {
     Recipe::new(spec, seed, dtype).build()
-}
-
-/// The same with a vocabulary of characters: `a` is the first id that is neither the start nor the end token.
-pub fn random_text_model(spec: &ModelSpec, seed: u64, dtype: Dtype) -> Vec<u8> {
-    let mut vocabulary = VocabularyBuilder::new(Segmentation::Characters);
-    vocabulary.special = SpecialIds { eos: Some(spec.end), ..SpecialIds::default() };
-    let controls = spec.end.max(spec.decoder_start) as usize + 1;
-    for id in 0..controls {
-        vocabulary.push(&format!("<{id}>"), 0.0, PieceKind::Control);
-    }
-    for letter in ('a'..='z').take(spec.target_vocabulary - controls) {
-        vocabulary.push(&letter.to_string(), 0.0, PieceKind::Normal);
-    }
-    let vocabulary = vocabulary.build().expect("a vocabulary of letters");
-    Recipe { vocabulary: Some(vocabulary), ..Recipe::new(spec, seed, dtype) }.build()
 }
 
 /// The model in `bytes`, on the best kernels of this CPU.

@@ -1,69 +1,272 @@
-//! `siskin-export evaluate`: a model file against references.
+//! `siskin-export evaluate`: scores of a model, or of outputs that are there already.
 
-use crate::evaluate::{Metric, Row, score};
-use crate::train::data::{Pair, read_pairs};
+use crate::evaluate::{Case, Metric, Options, Punctuation, Row, Score, TerOptions, Tokenizer, pairs, score};
 use clap::Args;
-use siskin::Result;
+use serde_json::{Map, Value, json};
 use siskin::decode::Strategy;
-use siskin::model::Model;
-use siskin::pipeline::{TranslateOptions, Translator};
-use std::path::PathBuf;
+use siskin::format::write_atomically;
+use siskin::{Error, ErrorKind, Model, Result, TranslateOptions, Translator};
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+const EXAMPLES: &str = "\
+Examples:
+  siskin-export evaluate -m en-de.siskin --pairs test.tsv --metric bleu,chrf,ter --beam 4 --output hyp.txt
+  siskin-export evaluate --hypotheses hyp.txt --pairs test.tsv --metric bleu --tokenize intl --width 4
+  xzcat test.jsonl.xz | siskin-export evaluate -m en-de.siskin --pairs - --json
+  siskin-export evaluate -m g2p.siskin --pairs test.tsv --reference-separator ' | ' --ignore 012 --metric ser
+
+Pairs are lines of source, TAB, reference and further references behind TABs, or JSON objects such as
+{\"source\": \"...\", \"refs\": [\"...\", \"...\"]}.";
 
 /// Arguments of `siskin-export evaluate`.
 #[derive(Args)]
-#[command(after_help = "Example: the word error rate of pronunciations without stress is 100 minus
-  siskin-export evaluate -m g2p-en.siskin --pairs test.tsv --separator ' | ' --metric exact --ignore 012")]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// The model file
-    #[arg(short, long)]
-    model: PathBuf,
-    /// Sources and references: a tab between them, one pair a line
-    #[arg(long)]
+    #[command(flatten)]
+    outputs: OutputsArguments,
+    /// Sources and references; `-` is the standard input
+    #[arg(long, value_name = "FILE")]
     pairs: PathBuf,
-    /// What stands between the references of a line that has several
-    #[arg(long)]
-    separator: Option<String>,
-    /// What to measure
-    #[arg(long, value_enum, value_delimiter = ',', required = true)]
-    metric: Vec<Metric>,
-    /// Characters that are left out of outputs and references before they are compared
-    #[arg(long, default_value = "")]
-    ignore: String,
-    /// Hypotheses that are followed at once; 1 is greedy [default: what the model asks for]
-    #[arg(long)]
-    beam: Option<usize>,
-    /// Only the first lines
+    /// What stands between references in one column, such as ' | '
+    #[arg(long, value_name = "TEXT")]
+    reference_separator: Option<String>,
+    /// Only the first N pairs
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
+    /// Write the outputs to this file, one a line
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    metrics: MetricArguments,
+    #[command(flatten)]
+    search: SearchArguments,
+}
+
+/// Where the outputs come from.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct OutputsArguments {
+    /// The model file whose outputs are scored
+    #[arg(short, long, value_name = "FILE")]
+    model: Option<PathBuf>,
+    /// Score the lines of this file instead
+    #[arg(long, value_name = "FILE")]
+    hypotheses: Option<PathBuf>,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Metrics")]
+struct MetricArguments {
+    /// What to compute
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["bleu", "chrf"])]
+    metric: Vec<Metric>,
+    /// Compare in lower case; TER and ROUGE do so anyway
+    #[arg(long)]
+    lowercase: bool,
+    /// Characters that are left out of outputs and references, such as stress digits
+    #[arg(long, value_name = "CHARACTERS", default_value = "")]
+    ignore: String,
+    /// BLEU's tokenizer
+    #[arg(long, value_enum, default_value = "13a")]
+    tokenize: Tokenizer,
+    /// TER: upper and lower case differ
+    #[arg(long)]
+    ter_case_sensitive: bool,
+    /// TER: set off punctuation
+    #[arg(long)]
+    ter_normalized: bool,
+    /// TER: remove punctuation
+    #[arg(long)]
+    ter_no_punct: bool,
+    /// TER: with the two above, Chinese and Japanese characters and punctuation too
+    #[arg(long)]
+    ter_asian_support: bool,
+    /// Decimals of the scores
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=15))]
+    width: u8,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Search (what is not given is as the model file says)")]
+struct SearchArguments {
+    /// Follow N hypotheses, 1 to 16; 1 is greedy search
+    #[arg(long, value_name = "N", conflicts_with = "hypotheses")]
+    beam: Option<usize>,
+    /// Tokens after which an output ends in any case
+    #[arg(long, value_name = "N", conflicts_with = "hypotheses")]
+    max_length: Option<usize>,
+    /// Exponent of the length that divides a log-probability, 0 to 10
+    #[arg(long, value_name = "X", conflicts_with = "hypotheses")]
+    length_penalty: Option<f32>,
+    /// Threads; they change speed, never a score
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    threads: usize,
+    /// Texts that are computed together; it changes speed and memory, never a score
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    batch: usize,
+}
+
+/// Outputs, and what else is needed to make them again.
+struct Outputs {
+    hypotheses: Vec<String>,
+    settings: Map<String, Value>,
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// When a file cannot be read, or the model cannot run on a source.
+/// When a file cannot be read or written, the hypotheses are not as many as the pairs, or the model cannot run. A source
+/// that the model refuses counts as an empty output, which is reported.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let (mut pairs, cleaning) = read_pairs(&arguments.pairs, arguments.separator.as_deref())?;
+    let bytes = read(&arguments.pairs)?;
+    let mut pairs = pairs::parse(&bytes, arguments.reference_separator.as_deref())
+        .map_err(|error| error.at(arguments.pairs.display()))?;
     pairs.truncate(arguments.limit.unwrap_or(usize::MAX));
-    let mut translator = Translator::new(Arc::new(Model::open(&arguments.model)?))?;
-    let mut options: TranslateOptions = translator.options().clone();
-    match arguments.beam {
-        Some(1) => options.decode.strategy = Strategy::Greedy,
-        Some(size) => options.decode.strategy = Strategy::Beam { size },
-        None => {}
-    }
-    let beam = options.decode.width();
-    translator = translator.with_options(options)?;
-    let sources: Vec<&str> = pairs.iter().map(|pair| pair.source.as_str()).collect();
-    let outputs = translator.translate_batch(&sources)?;
-    let row = |(pair, output): (&Pair, Result<siskin::pipeline::Translation>)| {
-        let output = output.map_err(|e| e.at(&pair.source))?;
-        Ok(Row { hypothesis: output.text(), references: pair.targets.clone() }.without(&arguments.ignore))
+    let mut outputs = match (&arguments.outputs.hypotheses, &arguments.outputs.model) {
+        (Some(path), _) => read_hypotheses(path, arguments.limit)?,
+        (None, Some(path)) => {
+            let sources: Vec<&str> = pairs.iter().map(|pair| pair.source.as_str()).collect();
+            translate(path, &sources, &arguments.search)?
+        }
+        (None, None) => return Err(invalid("name a --model or a file of --hypotheses")),
     };
-    let rows = pairs.iter().zip(outputs).map(row).collect::<Result<Vec<Row>>>()?;
-    println!("{}: {cleaning}; {} evaluated with beam {beam}", arguments.pairs.display(), rows.len());
-    for &metric in &arguments.metric {
-        println!("{metric:?}: {:.2} %", score(metric, &rows));
+    if outputs.hypotheses.len() != pairs.len() {
+        let counts = format!("{} hypotheses for {} pairs", outputs.hypotheses.len(), pairs.len());
+        return Err(invalid(format!("{counts}: there must be one for each")));
     }
+    if let Some(path) = &arguments.output {
+        write_atomically(path, (outputs.hypotheses.join("\n") + "\n").as_bytes())?;
+    }
+    outputs.settings.insert("pairs".into(), arguments.pairs.display().to_string().into());
+    outputs.settings.insert("rows".into(), pairs.len().into());
+    let row = |(pair, hypothesis): (pairs::Pair, String)| {
+        Row { hypothesis, references: pair.references }.without(&arguments.metrics.ignore)
+    };
+    let rows: Vec<Row> = pairs.into_iter().zip(outputs.hypotheses).map(row).collect();
+    arguments.metrics.print(&rows, outputs.settings);
     Ok(())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = match path.as_os_str() == "-" {
+        true => std::io::stdin().read_to_end(&mut bytes).map(|_| bytes),
+        false => std::fs::read(path),
+    };
+    read.map_err(|error| Error::io(format!("cannot read {}", path.display()), error))
+}
+
+fn read_hypotheses(path: &Path, limit: Option<usize>) -> Result<Outputs> {
+    let bytes = read(path)?;
+    let lines = pairs::text_lines(&bytes).map_err(|error| error.at(path.display()))?;
+    let hypotheses = lines.into_iter().take(limit.unwrap_or(usize::MAX)).map(str::to_owned).collect();
+    let settings = Map::from_iter([("hypotheses".to_owned(), path.display().to_string().into())]);
+    Ok(Outputs { hypotheses, settings })
+}
+
+fn translate(path: &Path, sources: &[&str], search: &SearchArguments) -> Result<Outputs> {
+    let mut translator = Translator::new(Arc::new(Model::open(path)?))?;
+    let mut options = translator.options().clone();
+    search.apply(&mut options);
+    translator = translator.with_options(options)?;
+    let mut refused = Vec::new();
+    let mut hypotheses = Vec::with_capacity(sources.len());
+    for (i, translation) in translator.translate_batch(sources)?.into_iter().enumerate() {
+        hypotheses.push(match translation {
+            Ok(translation) => translation.text().replace(['\n', '\r'], " "),
+            Err(error) => {
+                refused.push(error.at(format_args!("row {}", i + 1)));
+                String::new()
+            }
+        });
+    }
+    if let Some(first) = refused.first() {
+        eprintln!(
+            "warning: {} outputs count as empty because the model refused the source; {first}",
+            refused.len()
+        );
+    }
+    let decode = &translator.options().decode;
+    let settings = json!({
+        "model": path.display().to_string(),
+        "beam": decode.width(),
+        "max_length": decode.max_length,
+        "length_penalty": decode.length_penalty,
+        "refused": refused.len(),
+    });
+    let Value::Object(settings) = settings else { unreachable!("the literal above is an object") };
+    Ok(Outputs { hypotheses, settings })
+}
+
+impl SearchArguments {
+    /// Sets what was asked for.
+    fn apply(&self, options: &mut TranslateOptions) {
+        match self.beam {
+            Some(1) => options.decode.strategy = Strategy::Greedy,
+            Some(size) => options.decode.strategy = Strategy::Beam { size },
+            None => {}
+        }
+        options.decode.max_length = self.max_length.unwrap_or(options.decode.max_length);
+        options.decode.length_penalty = self.length_penalty.unwrap_or(options.decode.length_penalty);
+        options.threads = self.threads;
+        options.batch = self.batch;
+    }
+}
+
+impl MetricArguments {
+    fn options(&self) -> Options {
+        let case = |lower| if lower { Case::Lower } else { Case::Mixed };
+        Options {
+            case: case(self.lowercase),
+            tokenizer: self.tokenize,
+            ter: TerOptions {
+                case: case(!self.ter_case_sensitive),
+                normalize: self.ter_normalized,
+                punctuation: if self.ter_no_punct { Punctuation::Remove } else { Punctuation::Keep },
+                asian: self.ter_asian_support,
+            },
+        }
+    }
+
+    /// Prints the settings and then a line for each score, or all of it as JSON.
+    fn print(&self, rows: &[Row], settings: Map<String, Value>) {
+        let options = self.options();
+        let mut scores: Vec<Score> =
+            self.metric.iter().flat_map(|&metric| score(metric, rows, &options)).collect();
+        if !self.ignore.is_empty() {
+            for score in &mut scores {
+                score.signature.push_str(&format!("|ignore:{}", self.ignore));
+            }
+        }
+        let width = usize::from(self.width);
+        if self.json {
+            let scores: Vec<Value> = scores.iter().map(|score| as_json(score, width)).collect();
+            println!("{:#}", json!({ "settings": settings, "scores": scores }));
+            return;
+        }
+        let settings: Vec<String> = settings.iter().map(|(key, value)| format!("{key}: {value}")).collect();
+        println!("{}", settings.join(", "));
+        for score in scores {
+            println!("{}", score.line(width));
+        }
+    }
+}
+
+/// The score under sacrebleu's names, rounded as it is printed.
+fn as_json(score: &Score, width: usize) -> Value {
+    let value: f64 = format!("{:.width$}", score.value).parse().unwrap_or(score.value);
+    let mut object = json!({ "name": score.name, "score": value, "signature": score.signature });
+    if !score.details.is_empty() {
+        object["verbose_score"] = score.details.as_str().into();
+    }
+    object
+}
+
+fn invalid(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::InvalidOption, message)
 }
