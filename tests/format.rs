@@ -350,6 +350,11 @@ fn a_full_disk_keeps_the_old_file() {
         .env(FULL_DISK, &path)
         .output()
         .expect("a shell");
+    if output.status.code() == Some(126) {
+        // The shell found the program and could not start it: this one runs in an emulator that starts no others.
+        eprintln!("SKIPPED: a program of this CPU cannot be started here");
+        return;
+    }
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(std::fs::read(&path).expect("the old file"), b"old");
     assert_eq!(names_in(&folder), ["model.siskin"]);

@@ -1,7 +1,7 @@
 //! The `siskin-export` command.
 
 use clap::{Parser, Subcommand};
-use siskin_export::cli::{evaluate, golden, import, ort, quantize, train};
+use siskin_export::cli::{evaluate, golden, import, ort, quantize, report, train, vocabulary};
 use std::process::ExitCode;
 
 /// The workshop of Siskin: makes the model files that `siskin` runs.
@@ -20,8 +20,12 @@ enum Command {
     Import(import::Arguments),
     /// Put golden sentences into a model file, by which `siskin doctor` checks a machine
     Golden(golden::Arguments),
+    /// Learn a subword vocabulary from text
+    Vocabulary(vocabulary::Arguments),
     /// Train a model on pairs of text
     Train(train::Arguments),
+    /// Write the page of a run: curves, samples, recipe
+    Report(report::Arguments),
     /// Make a model file of a trained checkpoint
     Quantize(quantize::Arguments),
     /// Measure a model, or outputs, against references
@@ -34,7 +38,9 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Import(arguments) => import::run(&arguments),
         Command::Golden(arguments) => golden::run(&arguments),
+        Command::Vocabulary(arguments) => vocabulary::run(&arguments),
         Command::Train(arguments) => train::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
         Command::Quantize(arguments) => quantize::run(&arguments),
         Command::Evaluate(arguments) => evaluate::run(&arguments),
         Command::Ort(arguments) => ort::run(&arguments),

@@ -48,8 +48,8 @@ impl Session {
     /// Encodes a batch of source sentences and gets ready for its first [`step`](Self::step).
     ///
     /// # Errors
-    /// A batch or a sentence that is empty or larger than the session was made for, or a token that is not in the
-    /// vocabulary.
+    /// A batch or a sentence larger than the session was made for, a sentence without a token, or a token that is not in
+    /// the vocabulary.
     pub fn encode<'s>(&mut self, sentences: impl IntoIterator<Item = &'s [u32]>) -> Result<()> {
         let spec = &self.model.spec;
         self.hypotheses.begin(0);

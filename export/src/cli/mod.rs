@@ -6,4 +6,6 @@ pub mod import;
 pub mod ort;
 pub mod output;
 pub mod quantize;
+pub mod report;
 pub mod train;
+pub mod vocabulary;

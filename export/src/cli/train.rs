@@ -4,10 +4,12 @@ use crate::onnx::transformer::emit;
 use crate::train::config::Size;
 use crate::train::data::{clean, read_pairs};
 use crate::train::initialization::initialize;
+use crate::train::report::write_report;
 use crate::train::trainer::{LAST, PREVIOUS};
 use crate::train::vocabulary::Vocabularies;
 use crate::train::{Config, OrtEngine, Snapshot, Trainer};
 use clap::Args;
+use serde_json::json;
 use siskin::Result;
 use std::path::{Path, PathBuf};
 
@@ -71,14 +73,17 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut trainer = Trainer::new(config, engine, vocabularies, train, dev, &arguments.out)?;
     let parameters: usize = weights.values().map(|tensor| tensor.values.len()).sum();
     let (sources, targets) = (spec.source_vocabulary, spec.target_vocabulary);
-    println!("train: {cleaning}");
-    println!("dev: {dev_cleaning}");
-    println!("model: {parameters} parameters, {sources} source and {targets} target tokens");
+    trainer.write_log(&json!({
+        "train": cleaning.to_string(),
+        "dev": dev_cleaning.to_string(),
+        "model": format!("{parameters} parameters, {sources} source and {targets} target tokens"),
+    }))?;
     if let Some(snapshot) = snapshot {
         println!("continuing at step {}", snapshot.progress.step);
         trainer.resume(snapshot)?;
     }
     let progress = trainer.run_until(arguments.until.unwrap_or(u64::MAX))?;
+    write_report(&arguments.out)?;
     if let Some((loss, step)) = progress.best {
         println!("done: {} steps; lowest dev loss {loss:.4} at step {step}", progress.step);
     }

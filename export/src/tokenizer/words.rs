@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 /// The share of all characters that get a piece; the rarest are left to byte pieces. SentencePiece's default.
 const COVERAGE: f64 = 0.9995;
+/// The most characters of a piece. SentencePiece's default.
+pub(super) const MAX_PIECE: usize = 16;
 /// Longer words are cut, since the sums over their segmentations have no bounds.
 const MAX_LENGTH: usize = 64;
 
 /// Words and how often they occur, in order of their text.
 pub(super) struct Words {
     counts: BTreeMap<String, u32>,
-    characters: usize,
+    characters: Vec<char>,
 }
 
 impl Words {
@@ -30,17 +32,17 @@ impl Words {
                 *sum = sum.saturating_add(count);
             }
         }
-        Self { counts, characters: frequent.len() }
+        Self { counts, characters: frequent.into_keys().collect() }
     }
 
-    /// How many characters there are.
-    pub(super) fn characters(&self) -> usize {
-        self.characters
+    /// The characters of the words, in their order.
+    pub(super) fn characters(&self) -> impl Iterator<Item = char> + '_ {
+        self.characters.iter().copied()
     }
 
     /// Every word with its count.
-    pub(super) fn counts(&self) -> impl Iterator<Item = (String, u32)> {
-        self.counts.iter().map(|(word, &count)| (word.clone(), count))
+    pub(super) fn counts(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.counts.iter().map(|(word, &count)| (word.as_str(), count))
     }
 }
 
@@ -120,8 +122,8 @@ mod tests {
             ("\u{2581}say", 1),
             ("\u{2581}\u{2581}", 1),
         ];
-        assert_eq!(found, expected.map(|(word, count)| (word.to_owned(), count)));
-        assert_eq!(words.characters(), 12);
+        assert_eq!(found, expected);
+        assert_eq!(words.characters().count(), 12);
     }
 
     #[test]
@@ -129,6 +131,6 @@ mod tests {
         let text = "x".repeat(5000) + "\u{6771}" + "y" + &"x".repeat(4998);
         let words = Words::count([text.as_str()].into_iter());
         assert!(words.counts().all(|(word, _)| word.chars().count() <= MAX_LENGTH + 1));
-        assert_eq!(words.characters(), 1, "{:?}", words.counts().collect::<Vec<_>>());
+        assert_eq!(words.characters().collect::<Vec<_>>(), ['x']);
     }
 }

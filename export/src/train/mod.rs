@@ -6,12 +6,14 @@
 
 pub mod adamw;
 pub mod batch;
+pub mod chart;
 pub mod config;
 pub mod data;
 pub mod engine;
 pub mod initialization;
 pub mod ort_engine;
 pub mod random;
+pub mod report;
 pub mod schedule;
 pub mod snapshot;
 pub mod trainer;

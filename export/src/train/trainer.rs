@@ -62,10 +62,11 @@ impl<E: Engine> Trainer<E> {
         cleaning.too_long += all - examples.len();
         cleaning.kept = examples.len();
         let validation = Validation::new(dev, &vocabularies, &spec, config.training.batch_tokens)?;
-        if examples.is_empty() || validation.is_empty() {
+        if examples.is_empty() || validation.len() == 0 {
             let message = format!(
-                "no training pair or no dev pair has at most {} tokens on both sides: raise max_positions",
-                spec.max_positions
+                "nothing to train on or to measure on is left with max_positions {}: {cleaning}; {} of the dev set",
+                spec.max_positions,
+                validation.len()
             );
             return Err(Error::new(ErrorKind::InvalidOption, message));
         }
@@ -186,7 +187,11 @@ impl<E: Engine> Trainer<E> {
         self.write_log(&line)
     }
 
-    fn write_log(&mut self, line: &serde_json::Value) -> Result<()> {
+    /// Appends `line` to the log, and prints it.
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    pub fn write_log(&mut self, line: &serde_json::Value) -> Result<()> {
         println!("{line}");
         writeln!(self.log, "{line}").map_err(|e| Error::io("writing the log", e))
     }
