@@ -44,7 +44,11 @@ pub fn text_lines(bytes: &[u8]) -> Result<Vec<&str>> {
         Error::new(ErrorKind::InvalidUtf8, message)
     })?;
     let text = text.strip_suffix('\n').unwrap_or(text);
-    Ok(if text.is_empty() { Vec::new() } else { text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line)).collect() })
+    Ok(if text.is_empty() {
+        Vec::new()
+    } else {
+        text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line)).collect()
+    })
 }
 
 fn tsv_pair(line: &str, separator: Option<&str>) -> Result<Pair> {
