@@ -1,46 +1,24 @@
 //! A step of a search allocates nothing, and a search allocates what was planned.
-#![allow(unsafe_code)]
 
+#[path = "support/counting.rs"]
+mod counting;
 #[path = "decode/scorers.rs"]
 mod scorers;
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::ops::ControlFlow;
 
+use counting::{ALLOCATIONS, BYTES};
 use scorers::HashScorer;
 use siskin::decode::{
     Alignments, DecodeOptions, Observer, Request, Sampling, Scores, Search, Setup, Strategy,
 };
 use siskin::kernels::Kernels;
 
-/// The system's allocator, counting what each thread asks for.
-struct Counting;
-
 thread_local! {
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-    static BYTES: Cell<usize> = const { Cell::new(0) };
     static AT_LAST_STEP: Cell<usize> = const { Cell::new(0) };
     static AT_FIRST_STEP: Cell<usize> = const { Cell::new(0) };
 }
-
-// SAFETY: every call goes on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        BYTES.set(BYTES.get() + layout.size());
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 fn note_step() {
     if AT_FIRST_STEP.get() == 0 {

@@ -1,34 +1,11 @@
 //! Opening a model file allocates nothing, and refusing one no more than the message, whatever sizes it names.
-#![allow(unsafe_code)]
 
+#[path = "support/counting.rs"]
+mod counting;
+
+use counting::BYTES;
 use siskin::format::{File, MetadataBuilder, SectionKind, Writer, crc32};
 use siskin::tensor::AlignedBytes;
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
-/// The system's allocator, counting the bytes that each thread asks for.
-struct Counting;
-
-thread_local! {
-    static BYTES: Cell<usize> = const { Cell::new(0) };
-}
-
-// SAFETY: every call goes on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        BYTES.set(BYTES.get() + layout.size());
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// What opening and verifying asks of the allocator, and whether the file is whole.
 fn opened(bytes: &[u8]) -> (usize, bool) {
