@@ -1,7 +1,7 @@
 //! The recipe of a run, as a TOML file.
 
 use super::adamw::AdamW;
-use super::data::CleaningRules;
+use super::data::{CleaningRules, LongSources};
 use super::schedule::{Decay, Schedule};
 use super::vocabulary::{END, START, Units};
 use crate::onnx::transformer::{Dropout, Regularization};
@@ -93,6 +93,8 @@ pub struct DataConfig {
     pub reference_separator: Option<String>,
     /// The beam that the model file asks for.
     pub beam: usize,
+    /// What becomes of sources with more tokens than the model has positions.
+    pub long_sources: LongSources,
     /// Which pairs are not trained on.
     pub cleaning: CleaningRules,
 }
@@ -106,6 +108,7 @@ impl Default for DataConfig {
             shared: false,
             reference_separator: None,
             beam: 4,
+            long_sources: LongSources::default(),
             cleaning: CleaningRules::default(),
         }
     }

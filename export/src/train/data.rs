@@ -28,9 +28,13 @@ pub struct Example {
 }
 
 impl Example {
-    /// Tokens of the longer side.
-    pub fn longest(&self) -> usize {
-        self.source.len().max(self.target.len())
+    /// Whether both sides have at most `positions` tokens; a longer source is first cut to them, its end token kept,
+    /// where `long_sources` says so.
+    pub fn fit(&mut self, positions: usize, long_sources: LongSources) -> bool {
+        if long_sources == LongSources::Truncate && self.source.len() > positions {
+            self.source.drain(positions - 1..self.source.len() - 1);
+        }
+        self.source.len().max(self.target.len()) <= positions
     }
 }
 
@@ -76,6 +80,17 @@ pub enum Identical {
     Keep,
     /// They go: in translation, they are mostly text that was left as it was.
     Drop,
+}
+
+/// What becomes of pairs whose source has more tokens than the model has positions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LongSources {
+    /// They go: a part of a sentence has not the meaning of its translation.
+    #[default]
+    Drop,
+    /// Their first tokens stay: the start of a document says what it is about.
+    Truncate,
 }
 
 impl fmt::Display for Cleaning {
@@ -219,6 +234,16 @@ mod tests {
         let (mut pairs, mut cleaning) = parse_pairs(b"OK\tOK\na\tfar longer\n", None);
         clean(&mut pairs, &[], CleaningRules::default(), &mut cleaning);
         assert_eq!(cleaning, Cleaning { kept: 2, ..Cleaning::default() });
+    }
+
+    #[test]
+    fn a_long_source_is_dropped_or_cut_but_for_its_end() {
+        let long = Example { source: vec![7, 8, 9, 0], target: vec![7, 0] };
+        assert!(!long.clone().fit(3, LongSources::Drop));
+        let mut cut = long.clone();
+        assert!(cut.fit(3, LongSources::Truncate));
+        assert_eq!(cut, Example { source: vec![7, 8, 0], ..long.clone() });
+        assert!(!Example { source: vec![0], target: vec![7, 8, 9, 0] }.fit(3, LongSources::Truncate));
     }
 
     #[test]

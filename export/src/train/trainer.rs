@@ -58,10 +58,10 @@ impl<E: Engine> Trainer<E> {
         let spec = config.spec(vocabularies.source()?.len(), vocabularies.target()?.len());
         let mut examples = vocabularies.encode(train)?.concat();
         let all = examples.len();
-        examples.retain(|example| example.longest() <= spec.max_positions);
+        examples.retain_mut(|example| example.fit(spec.max_positions, config.data.long_sources));
         cleaning.too_long += all - examples.len();
         cleaning.kept = examples.len();
-        let validation = Validation::new(dev, &vocabularies, &spec, config.training.batch_tokens)?;
+        let validation = Validation::new(dev, &vocabularies, &spec, &config)?;
         if examples.is_empty() || validation.len() == 0 {
             let message = format!(
                 "nothing to train on or to measure on is left with max_positions {}: {cleaning}; {} of the dev set",

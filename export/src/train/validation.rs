@@ -1,6 +1,7 @@
 //! How good the model is, on a dev set: the loss, and what greedy search writes.
 
 use super::batch::{Batch, plan};
+use super::config::Config;
 use super::data::{Example, Pair};
 use super::engine::Engine;
 use super::random::Random;
@@ -43,8 +44,7 @@ pub struct Sample {
 }
 
 impl Validation {
-    /// Encodes `pairs`; rows with more tokens than `spec` has positions are left out. Evaluates in batches of
-    /// `max_tokens`.
+    /// Encodes `pairs`; rows with more tokens than `spec` has positions are treated as those of the training data.
     ///
     /// # Errors
     /// Those of [`Vocabularies::encode`].
@@ -52,16 +52,18 @@ impl Validation {
         pairs: Vec<Pair>,
         vocabularies: &Vocabularies,
         spec: &ModelSpec,
-        max_tokens: usize,
+        config: &Config,
     ) -> Result<Self> {
         let encoded = vocabularies.encode(&pairs)?.into_iter().map(|examples| examples.into_iter().next());
         let (pairs, examples): (Vec<Pair>, Vec<Example>) = pairs
             .into_iter()
             .zip(encoded)
             .filter_map(|(pair, example)| Some((pair, example?)))
-            .filter(|(_, example)| example.longest() <= spec.max_positions)
+            .filter_map(|(pair, mut example)| {
+                example.fit(spec.max_positions, config.data.long_sources).then_some((pair, example))
+            })
             .unzip();
-        let batches = plan(&examples, max_tokens, &mut Random::new(0, &[]));
+        let batches = plan(&examples, config.training.batch_tokens, &mut Random::new(0, &[]));
         let (start, end, max_length) = (spec.decoder_start, spec.end, spec.max_positions);
         Ok(Self { pairs, examples, batches, start, end, max_length })
     }
