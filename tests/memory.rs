@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use siskin::ErrorKind;
 use siskin::decode::{Alignments, DecodeOptions, Observer, Request, Sampling, Search, Setup, Strategy};
-use siskin::model::{Alignment, Model, ModelSpec, Session, SessionShape};
+use siskin::model::{Alignment, Model, ModelSpec, Session, SessionShape, ShortlistMode};
 use siskin::pipeline::{Limits, TranslateOptions, Translator};
 use siskin::tensor::{AlignedBytes, Dtype};
 use support::{Random, Recipe, model_file, open, random_model, specs};
@@ -132,7 +132,15 @@ fn shapes() -> Vec<SessionShape> {
     for (batch, beam) in [(1, 1), (1, 4), (16, 1), (64, 8)] {
         for (source_length, target_length) in [(1, 1), (24, 1), (1, 24), (24, 24)] {
             for (threads, alignments) in [(1, Alignment::Drop), (2, Alignment::Keep), (4, Alignment::Drop)] {
-                shapes.push(SessionShape { batch, beam, source_length, target_length, threads, alignments });
+                shapes.push(SessionShape {
+                    batch,
+                    beam,
+                    source_length,
+                    target_length,
+                    threads,
+                    alignments,
+                    shortlist: ShortlistMode::Off,
+                });
             }
         }
     }
@@ -166,6 +174,7 @@ fn decode(model: &Arc<Model>, options: &DecodeOptions, batch: usize, threads: us
         target_length: options.max_length,
         threads,
         alignments: if options.needs_attention() { Alignment::Keep } else { Alignment::Drop },
+        shortlist: ShortlistMode::Off,
     };
     let (vocabulary, end) = (spec.target_vocabulary, spec.end);
     let setup = Setup { vocabulary, end, batch, prefix: 1, source: 20 };
@@ -238,6 +247,7 @@ fn impossible_sessions_are_refused() {
         target_length: 1 << 17,
         threads: 1,
         alignments: Alignment::Keep,
+        shortlist: ShortlistMode::Off,
     };
     let planned = model.plan(&shape).expect("the lengths are the model's");
     assert!(planned > 1 << 48, "{planned}");
@@ -295,6 +305,7 @@ fn a_step_of_a_session_allocates_nothing() {
                 target_length: 10,
                 threads,
                 alignments: Alignment::Keep,
+                shortlist: ShortlistMode::Off,
             };
             let mut session = Session::new(model, shape).expect("a small session");
             let sources = sources(4, 10, spec.source_vocabulary);
