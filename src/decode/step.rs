@@ -35,7 +35,7 @@ impl State {
             self.choose_for(kernels, index, request, logits)
                 .map_err(|error| error.at(format_args!("sentence {index}")))?;
             self.sentences[index].candidates = start..self.candidates.len();
-            if self.sentences[index].candidates.len() > 0 {
+            if !self.sentences[index].candidates.is_empty() {
                 scorer.chose(rows);
             }
         }
