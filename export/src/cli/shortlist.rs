@@ -55,14 +55,26 @@ struct ListArguments {
     bergamot: Option<PathBuf>,
 }
 
+/// How a shortlist is used.
 #[derive(Clone, Copy, ValueEnum)]
-enum Use {
+pub enum Use {
     /// Not at all
     Off,
     /// Score listed tokens only
     On,
     /// Score listed tokens, and search again where a token that is not listed was more probable
     Verify,
+}
+
+impl Use {
+    /// The same for the library.
+    pub fn mode(self) -> ShortlistMode {
+        match self {
+            Self::Off => ShortlistMode::Off,
+            Self::On => ShortlistMode::On,
+            Self::Verify => ShortlistMode::Verify,
+        }
+    }
 }
 
 /// Runs the command.
@@ -93,12 +105,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
         (None, None) => unreachable!("one of the two is required"),
     };
-    let mode = arguments.mode.map(|mode| match mode {
-        Use::Off => ShortlistMode::Off,
-        Use::On => ShortlistMode::On,
-        Use::Verify => ShortlistMode::Verify,
-    });
-    let written = with_shortlist(&bytes, &section, mode)?;
+    let written = with_shortlist(&bytes, &section, arguments.mode.map(Use::mode))?;
     write_atomically(out, &written)?;
     let shortlist = Shortlist::parse(&section)?;
     let (always, lists) = (shortlist.always().len(), shortlist.source_vocabulary());
