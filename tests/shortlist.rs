@@ -153,7 +153,7 @@ fn a_sentence_gets_the_same_in_every_batch_on_every_processor() {
                     let shape = shape(batch, options.width(), threads, mode);
                     let found = decode(&model, &options, &sources, shape, &prefix);
                     let found: Vec<_> =
-                        found.iter().map(|found| (found.scope, bits(&[found.clone()]))).collect();
+                        found.iter().map(|found| (found.scope, bits(std::slice::from_ref(found)))).collect();
                     let expected = expected.get_or_insert_with(|| found.clone());
                     assert_eq!(&found, expected, "{strategy:?}, {mode:?}, {kernels:?}, batch {batch}");
                 }
