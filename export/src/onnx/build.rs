@@ -160,6 +160,36 @@ impl Graph {
         self.node(Op::Concat { axis: -1 }, values, shape)
     }
 
+    /// Adds `ends` zeros before and after dimension `axis`; `shape` is the shape of the result.
+    pub(super) fn pad(&mut self, x: Value, axis: usize, ends: [usize; 2], shape: Vec<Dim>) -> Value {
+        let rank = shape.len();
+        let mut amounts = vec![0; 2 * rank];
+        (amounts[axis], amounts[rank + axis]) = (ends[0] as i64, ends[1] as i64);
+        let amounts = self.integers(&amounts);
+        self.node(Op::Pad { axis, ends }, &[x, amounts], shape)
+    }
+
+    /// Takes `ends` elements off dimension `axis`, before and after; `shape` is the shape of the result.
+    pub(super) fn trim(&mut self, x: Value, axis: usize, ends: [usize; 2], shape: Vec<Dim>) -> Value {
+        let end = if ends[1] == 0 { i64::MAX } else { -(ends[1] as i64) };
+        let inputs =
+            [x, self.integers(&[ends[0] as i64]), self.integers(&[end]), self.integers(&[axis as i64])];
+        self.node(Op::Slice { axis, ends }, &inputs, shape)
+    }
+
+    /// `x` moved by `by` places towards the end of dimension `axis`: zeros come in at its start, and what leaves at its
+    /// end is lost, be it all.
+    pub fn shift(&mut self, x: Value, axis: usize, by: usize) -> Value {
+        let shape = self.shape(x).to_vec();
+        let mut longer = shape.clone();
+        longer[axis] = match shape[axis] {
+            Dim::Fixed(size) => Dim::Fixed(size + by),
+            Dim::Symbol(_) => Dim::Symbol("padded"),
+        };
+        let padded = self.pad(x, axis, [by, 0], longer);
+        self.trim(padded, axis, [0, by], shape)
+    }
+
     /// Layer normalization over the last dimension (Ba et al., 2016): `(x - mean) / sqrt(variance + epsilon) * weight
     /// + bias`. The node's further outputs are the mean and the inverse standard deviation of each row.
     pub fn layer_norm(&mut self, x: Value, weight: Value, bias: Value, epsilon: f32) -> Value {

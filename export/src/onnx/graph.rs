@@ -73,6 +73,8 @@ pub enum Op {
     ReduceSum { keep_dims: bool },
     ReduceMean,
     Shape { start: i64, end: i64 },
+    Pad { axis: usize, ends: [usize; 2] },
+    Slice { axis: usize, ends: [usize; 2] },
 }
 
 /// An operator applied to values.

@@ -6,10 +6,10 @@
 //! label weights and dropout masks, so a run depends on nothing but its inputs.
 
 use super::graph::{Constant, Dim, ElementType, Graph, Op, Value};
+use siskin::Result;
 use siskin::kernels::Activation;
 use siskin::model::{Autoregression, ModelSpec, NormKind, Positions, Presence, Tying};
 use siskin::nn::{FfnShape, NormOrder, Sinusoid};
-use siskin::{Error, ErrorKind, Result};
 
 /// Sentences in a batch.
 pub const BATCH: Dim = Dim::Symbol("batch");
@@ -76,9 +76,9 @@ pub struct Emitted {
 /// `target_buckets` `[T*T]`, query by query.
 ///
 /// # Errors
-/// When `spec` has a block that cannot be trained: an SSRU decoder.
+/// Those of [`ModelSpec::validate`].
 pub fn emit(spec: &ModelSpec, regularization: Regularization) -> Result<Emitted> {
-    check(spec)?;
+    spec.validate()?;
     let mut emitter = Emitter {
         spec,
         dropout: regularization.dropout,
@@ -93,15 +93,6 @@ pub fn emit(spec: &ModelSpec, regularization: Regularization) -> Result<Emitted>
     emitter.graph.output("loss", loss);
     emitter.graph.output("logits", logits);
     Ok(Emitted { graph: emitter.graph, loss, dropout_masks: emitter.masks })
-}
-
-fn check(spec: &ModelSpec) -> Result<()> {
-    match spec.autoregression {
-        Autoregression::SelfAttention => Ok(()),
-        Autoregression::Ssru => {
-            Err(Error::new(ErrorKind::Schema, "a model whose `autoregression` is `ssru` cannot be trained"))
-        }
-    }
 }
 
 struct Emitter<'a> {
@@ -143,7 +134,12 @@ impl Emitter<'_> {
     fn decoder(&mut self, (memory, source): (Value, Side)) -> Value {
         let mask = self.graph.input("causal_mask", ElementType::F32, &[1.into(), 1.into(), TARGET, TARGET]);
         self.graph.bind("target", mask, 3);
-        let bias = self.relative_bias("decoder", "target_buckets", TARGET, TARGET_PAIRS);
+        let bias = match self.spec.autoregression {
+            Autoregression::SelfAttention => {
+                self.relative_bias("decoder", "target_buckets", TARGET, TARGET_PAIRS)
+            }
+            Autoregression::Ssru => None,
+        };
         let side = Side { length: TARGET, tokens: TARGET_TOKENS, mask, bias };
         let table = match self.spec.tying {
             Tying::All | Tying::Embeddings => self.embeddings[0],
@@ -154,7 +150,10 @@ impl Emitter<'_> {
         let mut y = self.embed(table, "target", "decoder", side); // [B*T, D]
         for i in 0..self.spec.decoder_layers {
             let layer = format!("decoder.layers.{i}");
-            y = self.self_attention(y, &layer, side);
+            y = match self.spec.autoregression {
+                Autoregression::SelfAttention => self.self_attention(y, &layer, side),
+                Autoregression::Ssru => self.ssru(y, &layer, side),
+            };
             y = self.cross_attention(y, memory, &layer, side, source);
             y = self.feed_forward(y, &layer);
         }
@@ -251,6 +250,25 @@ impl Emitter<'_> {
         })
     }
 
+    /// The simpler simple recurrent unit (Kim et al., 2019): `relu(c_t)` with `c_t = f_t * c_(t-1) + (1 - f_t) * W x_t`.
+    fn ssru(&mut self, x: Value, layer: &str, side: Side) -> Value {
+        self.residual(x, &format!("{layer}.ssru_norm"), |e, x| {
+            let width = e.spec.d_model;
+            let input = format!("{layer}.ssru.input");
+            let candidate = e.projection(x, &input, width, width, Presence::Absent); // [B*T, D]
+            let forget = e.projection(x, &format!("{layer}.ssru.forget"), width, width, Presence::Present);
+            let forget = e.graph.unary(Op::Sigmoid, forget);
+            let one = e.graph.scalar(1.0);
+            let keep = e.graph.sub(one, forget);
+            let kept = e.graph.mul(keep, candidate);
+            let shape = [BATCH, side.length, width.into()];
+            let [forget, kept] = [forget, kept].map(|x| e.graph.reshape(x, &shape)); // [B, T, D]
+            let cells = e.graph.linear_recurrence(forget, kept, 1, e.spec.max_positions);
+            let cells = e.graph.reshape(cells, &[side.tokens, width.into()]);
+            e.graph.unary(Op::Relu, cells)
+        })
+    }
+
     fn cross_attention(&mut self, y: Value, memory: Value, layer: &str, side: Side, source: Side) -> Value {
         self.residual(y, &format!("{layer}.cross_attention_norm"), |e, y| {
             let width = e.spec.heads * e.spec.head_width;
@@ -333,11 +351,15 @@ impl Emitter<'_> {
         if self.spec.final_norm == Presence::Present { self.norm(x, name) } else { x }
     }
 
-    /// `x W^T + b`, with W `[outputs, inputs]`.
+    /// `x W^T + b`, with W `[outputs, inputs]`, and b where the spec has biases.
     fn linear(&mut self, x: Value, name: &str, inputs: usize, outputs: usize) -> Value {
+        self.projection(x, name, inputs, outputs, self.spec.biases)
+    }
+
+    fn projection(&mut self, x: Value, name: &str, inputs: usize, outputs: usize, bias: Presence) -> Value {
         let weight = self.graph.parameter(&format!("{name}.weight"), &[outputs, inputs]);
-        let bias = (self.spec.biases == Presence::Present)
-            .then(|| self.graph.parameter(&format!("{name}.bias"), &[outputs]));
+        let bias =
+            (bias == Presence::Present).then(|| self.graph.parameter(&format!("{name}.bias"), &[outputs]));
         self.graph.gemm(x, weight, bias, false, true)
     }
 
