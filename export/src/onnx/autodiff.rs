@@ -208,7 +208,7 @@ impl Graph {
         let parts: Vec<Value> =
             dys.iter().map(|dy| dy.expect("each part of a split reaches the loss")).collect();
         let shape = self.shape(x).to_vec();
-        self.concat(&parts, shape)
+        self.concat(&parts, -1, shape)
     }
 
     /// dx = y * dy - y * sum(y * dy).

@@ -67,6 +67,7 @@ pub enum Op {
     LayerNormalization { epsilon: f32 },
     Expand,
     Gather,
+    Range,
     ScatterNdAdd,
     OneHot,
     Unsqueeze,

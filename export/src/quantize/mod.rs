@@ -69,7 +69,7 @@ pub fn write_model(checkpoint: &Checkpoint, precision: Precision) -> Result<Vec<
 }
 
 /// The layouts of the tensors by name, if they are those that the spec asks for.
-fn check_schema(checkpoint: &Checkpoint) -> Result<BTreeMap<String, Layout>> {
+pub(crate) fn check_schema(checkpoint: &Checkpoint) -> Result<BTreeMap<String, Layout>> {
     checkpoint.spec.validate()?;
     let entries = schema(&checkpoint.spec);
     let bad =
