@@ -324,6 +324,7 @@ impl Translator {
             translation.segments.push(Segment {
                 source: source.bytes.clone(),
                 source_tokens: source.tokens.clone(),
+                unread: source.unread,
                 hypotheses: hypotheses.collect::<Result<_>>()?,
                 scope,
             });

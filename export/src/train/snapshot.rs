@@ -2,6 +2,7 @@
 //! progress are its metadata.
 
 use super::config::Config;
+use super::data::LongSources;
 use super::engine::{EngineState, Tensors};
 use super::vocabulary::Vocabularies;
 use crate::checkpoint::{Checkpoint, Tensor};
@@ -9,7 +10,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use siskin::decode::Strategy;
 use siskin::format::{MetadataBuilder, write_atomically};
-use siskin::pipeline::Generation;
+use siskin::pipeline::{Generation, LongInput};
 use siskin::{Error, ErrorKind, Result};
 use std::collections::HashMap;
 use std::fs;
@@ -72,6 +73,10 @@ impl Snapshot {
         let mut generation = Generation { source_suffix: vec![spec.end], ..Generation::default() };
         generation.decode.strategy = Strategy::Beam { size: self.config.data.beam };
         generation.decode.max_length = spec.max_positions - 1;
+        generation.long_input = match self.config.data.long_sources {
+            LongSources::Drop => LongInput::Refuse,
+            LongSources::Truncate => LongInput::Truncate,
+        };
         Ok(Checkpoint {
             spec,
             generation,
