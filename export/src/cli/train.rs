@@ -4,14 +4,16 @@ use crate::onnx::transformer::emit;
 use crate::train::config::Size;
 use crate::train::data::{clean, read_pairs};
 use crate::train::initialization::initialize;
+use crate::train::log::Event;
 use crate::train::report::write_report;
 use crate::train::trainer::{LAST, PREVIOUS};
 use crate::train::vocabulary::Vocabularies;
 use crate::train::{Config, OrtEngine, Snapshot, Trainer};
 use clap::Args;
-use serde_json::json;
-use siskin::Result;
+use siskin::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Arguments of `siskin-export train`.
 #[derive(Args)]
@@ -70,24 +72,42 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let engine =
         OrtEngine::new(&spec, config.regularization(), config.optimizer, arguments.threads, &weights)?;
     let train = (train.as_slice(), &mut cleaning);
+    let metric = config.training.metric;
     let mut trainer = Trainer::new(config, engine, vocabularies, train, dev, &arguments.out)?;
     let parameters: usize = weights.values().map(|tensor| tensor.values.len()).sum();
     let (sources, targets) = (spec.source_vocabulary, spec.target_vocabulary);
-    trainer.write_log(&json!({
-        "train": cleaning.to_string(),
-        "dev": dev_cleaning.to_string(),
-        "model": format!("{parameters} parameters, {sources} source and {targets} target tokens"),
-    }))?;
+    trainer.log().write(&Event::Start {
+        train: &cleaning.to_string(),
+        dev: &dev_cleaning.to_string(),
+        model: &format!("{parameters} parameters, {sources} source and {targets} target tokens"),
+    })?;
     if let Some(snapshot) = snapshot {
         println!("continuing at step {}", snapshot.progress.step);
         trainer.resume(snapshot)?;
     }
+    trainer.interrupt_by(on_interrupt()?);
     let progress = trainer.run_until(arguments.until.unwrap_or(u64::MAX))?;
     write_report(&arguments.out)?;
-    if let Some((loss, step)) = progress.best {
-        println!("done: {} steps; lowest dev loss {loss:.4} at step {step}", progress.step);
+    if let Some((score, step)) = progress.best {
+        println!("{} steps; best {} {score:.4} at step {step}", progress.step, metric.name());
     }
     Ok(())
+}
+
+/// What is set when the user, or the system, asks the process to end; the second time it ends at once.
+fn on_interrupt() -> Result<Arc<AtomicBool>> {
+    const INTERRUPTED: i32 = 130; // as shells report SIGINT
+    let interrupt = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&interrupt);
+    let handler = move || match asked.swap(true, Ordering::Relaxed) {
+        false => eprintln!(
+            "\ninterrupted: the update is finished and its checkpoint written; once more ends at once"
+        ),
+        true => std::process::exit(INTERRUPTED),
+    };
+    ctrlc::set_handler(handler)
+        .map_err(|e| Error::new(ErrorKind::InvalidOption, format!("interrupts cannot be handled: {e}")))?;
+    Ok(interrupt)
 }
 
 /// The newest checkpoint in `folder` that can be read, if there is one at all.

@@ -3,6 +3,7 @@
 use super::adamw::AdamW;
 use super::data::{CleaningRules, LongSources};
 use super::schedule::{Decay, Schedule};
+use super::selection::Metric;
 use super::vocabulary::{END, START, Units};
 use crate::onnx::transformer::{Dropout, Regularization};
 use serde::{Deserialize, Serialize};
@@ -142,6 +143,12 @@ pub struct TrainingConfig {
     pub evaluate_every: u64,
     /// Rows of the dev set that are decoded at an evaluation.
     pub decode_rows: usize,
+    /// What the best checkpoint is the best by.
+    pub metric: Metric,
+    /// Evaluations without improvement after which the run ends; 0: none.
+    pub patience: u64,
+    /// How many of the best evaluations' weights are kept, and averaged at the end of the run; 1: no average.
+    pub keep_best: usize,
 }
 
 impl Default for TrainingConfig {
@@ -159,6 +166,9 @@ impl Default for TrainingConfig {
             log_every: 100,
             evaluate_every: 1000,
             decode_rows: 500,
+            metric: Metric::Loss,
+            patience: 0,
+            keep_best: 1,
         }
     }
 }
@@ -200,6 +210,9 @@ impl Config {
             at_least_one("accumulate", run.accumulate),
             at_least_one("log_every", run.log_every as usize),
             at_least_one("evaluate_every", run.evaluate_every as usize),
+            at_least_one("keep_best", run.keep_best),
+            (run.metric == Metric::Chrf && run.decode_rows == 0)
+                .then(|| "metric is chrf, but decode_rows is 0".to_owned()),
             rate("label_smoothing", run.label_smoothing),
             rate("dropout.residual", run.dropout.residual),
             rate("dropout.attention", run.dropout.attention),

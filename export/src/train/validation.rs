@@ -6,6 +6,8 @@ use super::data::{Example, Pair};
 use super::engine::Engine;
 use super::random::Random;
 use super::vocabulary::Vocabularies;
+use crate::evaluate::{Case, Chrf, Row, chrf};
+use serde::Serialize;
 use siskin::Result;
 use siskin::model::ModelSpec;
 use siskin::text::Vocabulary;
@@ -24,16 +26,21 @@ pub struct Validation {
 }
 
 /// What was measured.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Scores {
     /// Cross-entropy of the first reference, in nats a token.
+    #[serde(rename = "dev_loss")]
     pub loss: f64,
     /// Share of decoded rows that equal one of their references.
+    #[serde(rename = "dev_accuracy")]
     pub accuracy: f64,
+    /// chrF of the decoded rows, in percent.
+    #[serde(rename = "dev_chrf")]
+    pub chrf: f64,
 }
 
 /// A row with what greedy search wrote for it.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Sample {
     /// The source.
     pub source: String,
@@ -74,7 +81,7 @@ impl Validation {
         self.examples.len()
     }
 
-    /// Loss over all rows, accuracy over the first `decode_rows` of them, and some samples.
+    /// Loss over all rows, accuracy and chrF over the first `decode_rows` of them, and some samples.
     ///
     /// # Errors
     /// When the engine fails.
@@ -84,6 +91,16 @@ impl Validation {
         target: &Vocabulary<'_>,
         decode_rows: usize,
     ) -> Result<(Scores, Vec<Sample>)> {
+        let loss = self.loss(engine)?;
+        let (decoded, samples) = self.decode(engine, target, decode_rows)?;
+        let correct = decoded.iter().filter(|row| row.references.contains(&row.hypothesis)).count();
+        let accuracy = correct as f64 / decoded.len().max(1) as f64;
+        let chrf = chrf(&decoded, Chrf::Characters, Case::Mixed).value;
+        Ok((Scores { loss, accuracy, chrf }, samples))
+    }
+
+    /// Mean over the labels of all rows.
+    fn loss(&self, engine: &mut dyn Engine) -> Result<f64> {
         let (mut loss, mut labels) = (0.0, 0);
         for indices in &self.batches {
             let examples: Vec<&Example> = indices.iter().map(|&i| &self.examples[i]).collect();
@@ -91,22 +108,30 @@ impl Validation {
             loss += engine.forward(&batch)?.loss;
             labels += batch.label_count();
         }
-        let (mut decoded, mut correct, mut samples) = (0, 0, Vec::new());
+        Ok(loss / labels.max(1) as f64)
+    }
+
+    /// The first `decode_rows` rows with their outputs, in the order of the batches.
+    fn decode(
+        &self,
+        engine: &mut dyn Engine,
+        target: &Vocabulary<'_>,
+        decode_rows: usize,
+    ) -> Result<(Vec<Row>, Vec<Sample>)> {
+        let (mut decoded, mut samples) = (Vec::new(), Vec::new());
         for indices in &self.batches {
             let rows: Vec<usize> = indices.iter().copied().filter(|&i| i < decode_rows).collect();
             for (row, ids) in rows.iter().zip(self.greedy(engine, &rows)?) {
-                let pair = &self.pairs[*row];
+                let Pair { source, targets } = self.pairs[*row].clone();
                 let hypothesis = target.decode(&ids)?;
-                decoded += 1;
-                correct += usize::from(pair.targets.contains(&hypothesis));
                 if samples.len() < SAMPLES {
-                    let (source, reference) = (pair.source.clone(), pair.targets[0].clone());
+                    let (reference, hypothesis) = (targets[0].clone(), hypothesis.clone());
                     samples.push(Sample { source, reference, hypothesis });
                 }
+                decoded.push(Row { hypothesis, references: targets });
             }
         }
-        let accuracy = f64::from(correct as u32) / f64::from(decoded.max(1) as u32);
-        Ok((Scores { loss: loss / f64::from(labels.max(1) as u32), accuracy }, samples))
+        Ok((decoded, samples))
     }
 
     /// The most probable next token again and again, for all `rows` together, until each has ended.
