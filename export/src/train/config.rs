@@ -4,12 +4,12 @@ use super::adamw::AdamW;
 use super::data::{CleaningRules, LongSources};
 use super::schedule::{Decay, Schedule};
 use super::selection::Metric;
-use super::vocabulary::{END, START, Units};
+use super::shape::TyingKind;
+pub use super::shape::{ModelConfig, Size};
+use super::vocabulary::Units;
 use crate::onnx::transformer::{Dropout, Regularization};
 use serde::{Deserialize, Serialize};
-use siskin::kernels::Activation;
-use siskin::model::{Autoregression, ModelSpec, NormKind, Positions, Presence, Tying};
-use siskin::nn::{FfnShape, NormOrder, Sinusoid, SinusoidLayout, SinusoidTimescale};
+use siskin::model::ModelSpec;
 use siskin::{Error, ErrorKind, Result};
 use std::path::Path;
 
@@ -27,55 +27,6 @@ pub struct Config {
     pub training: TrainingConfig,
     /// The optimizer.
     pub optimizer: AdamW,
-}
-
-/// The shape of the model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ModelConfig {
-    /// D, the width of the residual stream.
-    pub d_model: usize,
-    /// H, heads; each has a width of D / H.
-    pub heads: usize,
-    /// F, the width of feed-forward layers.
-    pub ffn_width: usize,
-    /// Layers of the encoder.
-    pub encoder_layers: usize,
-    /// Layers of the decoder.
-    pub decoder_layers: usize,
-    /// The most tokens of a source or a target.
-    pub max_positions: usize,
-}
-
-impl Default for ModelConfig {
-    fn default() -> Self {
-        Size::Small.model()
-    }
-}
-
-/// Shapes that fit a purpose. Most of the work is in the encoder, which runs once: decoders are shallow (Kasai et al.,
-/// *Deep Encoder, Shallow Decoder*, 2021).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Size {
-    /// For boards: under a million parameters besides the embeddings
-    Tiny,
-    /// For phones
-    Small,
-    /// The base model of Vaswani et al. (2017), with a decoder of two layers
-    Base,
-}
-
-impl Size {
-    /// The shape.
-    pub fn model(self) -> ModelConfig {
-        let (d_model, heads, encoder_layers, decoder_layers) = match self {
-            Self::Tiny => (128, 4, 3, 1),
-            Self::Small => (256, 4, 4, 2),
-            Self::Base => (512, 8, 6, 2),
-        };
-        let ffn_width = 4 * d_model;
-        ModelConfig { d_model, heads, ffn_width, encoder_layers, decoder_layers, max_positions: 256 }
-    }
 }
 
 /// The data.
@@ -206,6 +157,9 @@ impl Config {
                 let DataConfig { source, target, .. } = self.data;
                 format!("a shared vocabulary has one kind of tokens, but source is {source:?} and target {target:?}")
             }),
+            (matches!(model.tying, TyingKind::All | TyingKind::Embeddings) && !self.data.shared).then(|| {
+                "source and target embeddings can be tied only where the vocabulary is shared".to_owned()
+            }),
             at_least_one("batch_tokens", run.batch_tokens),
             at_least_one("accumulate", run.accumulate),
             at_least_one("log_every", run.log_every as usize),
@@ -219,48 +173,16 @@ impl Config {
             rate("dropout.ffn", run.dropout.ffn),
             rate("ema", run.ema),
         ];
-        match problems.into_iter().flatten().next() {
-            Some(problem) => Err(invalid(problem)),
-            None => Ok(()),
+        if let Some(problem) = problems.into_iter().flatten().next() {
+            return Err(invalid(problem));
         }
+        // Any size that holds the special tokens will do.
+        self.spec(8, 8).validate()
     }
 
     /// The spec of the model for vocabularies of these sizes.
     pub fn spec(&self, source_vocabulary: usize, target_vocabulary: usize) -> ModelSpec {
-        let model = &self.model;
-        let head_width = model.d_model / model.heads;
-        ModelSpec {
-            d_model: model.d_model,
-            heads: model.heads,
-            head_width,
-            ffn_width: model.ffn_width,
-            encoder_layers: model.encoder_layers,
-            decoder_layers: model.decoder_layers,
-            source_vocabulary,
-            target_vocabulary,
-            max_positions: model.max_positions,
-            norm: NormKind::Layer,
-            norm_epsilon: 1e-5,
-            norm_order: NormOrder::Pre,
-            final_norm: Presence::Present,
-            embedding_norm: Presence::Absent,
-            positions: Positions::Sinusoidal(Sinusoid {
-                layout: SinusoidLayout::Halves,
-                timescale: SinusoidTimescale::Inclusive,
-                offset: 0,
-            }),
-            activation: Activation::Relu,
-            ffn: FfnShape::Plain,
-            biases: Presence::Present,
-            output_bias: Presence::Present,
-            attention_scale: (head_width as f32).sqrt().recip(),
-            embedding_scale: (model.d_model as f32).sqrt(),
-            output_scale: 1.0,
-            tying: if self.data.shared { Tying::All } else { Tying::Decoder },
-            autoregression: Autoregression::SelfAttention,
-            decoder_start: START,
-            end: END,
-        }
+        self.model.spec(source_vocabulary, target_vocabulary, self.data.shared)
     }
 
     /// The learning rates.
@@ -277,4 +199,60 @@ impl Config {
 
 fn invalid(message: String) -> Error {
     Error::new(ErrorKind::InvalidOption, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use siskin::kernels::Activation;
+    use siskin::model::{Autoregression, NormKind, Positions, Presence, Tying};
+    use siskin::nn::{FfnShape, NormOrder};
+
+    fn parse(text: &str) -> Result<Config> {
+        let config: Config = toml::from_str(text).map_err(|e| invalid(e.to_string()))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    #[test]
+    fn a_recipe_words_every_block() -> Result<()> {
+        let spec = parse("")?.spec(10, 12);
+        assert_eq!((spec.norm, spec.norm_order), (NormKind::Layer, NormOrder::Pre));
+        assert_eq!((spec.activation, spec.ffn), (Activation::Relu, FfnShape::Plain));
+        assert_eq!((spec.tying, spec.autoregression), (Tying::Decoder, Autoregression::SelfAttention));
+        assert_eq!(
+            (spec.final_norm, parse("data = { shared = true }")?.spec(9, 9).tying),
+            (Presence::Present, Tying::All)
+        );
+        let other = "[model]\nnorm = 'rms'\nnorm_order = 'post'\nactivation = 'gelu'\nffn = 'gated'\n\
+                     positions = 'relative'\nautoregression = 'ssru'\ntying = 'none'\n";
+        let config = parse(other)?;
+        let spec = config.spec(10, 12);
+        assert_eq!(
+            (spec.norm, spec.norm_order, spec.final_norm),
+            (NormKind::Rms, NormOrder::Post, Presence::Absent)
+        );
+        assert_eq!((spec.activation, spec.ffn), (Activation::GeluErf, FfnShape::Gated));
+        assert_eq!(spec.positions, Positions::Relative { buckets: 32, max_distance: 128 });
+        assert_eq!((spec.tying, spec.autoregression), (Tying::None, Autoregression::Ssru));
+        let again = toml::to_string(&config).map_err(|e| invalid(e.to_string()))?;
+        assert_eq!(parse(&again)?, config);
+        Ok(())
+    }
+
+    #[test]
+    fn what_no_run_can_have_is_named() {
+        for (recipe, named) in [
+            ("[model]\nheads = 3", "d_model (256) must be a multiple of heads (3)"),
+            ("[model]\nactivation = 'tanh'", "unknown variant `tanh`, expected one of `identity`, `relu`"),
+            ("[model]\npositions = 'relative'\nrelative_buckets = 30", "relative_buckets is 30"),
+            ("[model]\ntying = 'all'", "only where the vocabulary is shared"),
+            ("[training]\nkeep_best = 0", "keep_best is 0"),
+            ("[training]\nmetric = 'chrf'\ndecode_rows = 0", "decode_rows is 0"),
+            ("[training]\nstep = 5", "unknown field `step`"),
+        ] {
+            let error = parse(recipe).expect_err(named).to_string();
+            assert!(error.contains(named), "{error}");
+        }
+    }
 }

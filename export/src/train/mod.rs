@@ -17,6 +17,7 @@ pub mod random;
 pub mod report;
 pub mod schedule;
 pub mod selection;
+pub mod shape;
 pub mod snapshot;
 pub mod trainer;
 pub mod validation;
