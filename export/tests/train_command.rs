@@ -1,108 +1,19 @@
-//! `siskin-export train` as a user runs it: interrupted, killed, out of space, and on data that is not as it should be.
+//! `siskin-export train` as a user runs it: interrupted, killed, out of space.
 
+mod command;
 mod setup;
 
+use command::{Run, STEPS, assert_success, text};
 use setup::library_is_missing;
-use siskin_export::train::Snapshot;
 use siskin_export::train::trainer::{BEST, LAST, PREVIOUS};
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-
-/// A run in a folder of its own.
-struct Run {
-    folder: PathBuf,
-}
-
-/// Lines of the log behind which a process that is not listened to must wait: 64 KiB of the pipe and 8 KiB of the
-/// reader have room for about 1100. The run has more.
-const STEPS: u64 = 1500;
-
-impl Run {
-    fn new(name: &str, training: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("siskin-train-{}-{name}", std::process::id()));
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).unwrap();
-        let run = Self { folder };
-        let words = ["abc", "cab", "bca", "aab", "cc", "b", "abcab", "bbca", "ca", "acb", "bac", "ccab"];
-        let reversed = |word: &&str| format!("{word}\t{}\n", word.chars().rev().collect::<String>());
-        let pairs: String = words.iter().map(reversed).collect();
-        run.write("train.tsv", &pairs);
-        run.write("dev.tsv", "ab\tba\nbc\tcb\n");
-        let recipe = format!(
-            "[model]\nd_model = 8\nheads = 2\nffn_width = 8\nencoder_layers = 1\ndecoder_layers = 1\n\
-             max_positions = 16\n[training]\nsteps = {STEPS}\nbatch_tokens = 40\nevaluate_every = 200\n{training}"
-        );
-        run.write("recipe.toml", &recipe);
-        run
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        fs::write(self.folder.join(name), text).unwrap();
-    }
-
-    fn out(&self) -> PathBuf {
-        self.folder.join("out")
-    }
-
-    fn arguments(&self) -> Vec<String> {
-        let file = |name: &str| self.folder.join(name).display().to_string();
-        let [pairs, dev, out, config] = ["train.tsv", "dev.tsv", "out", "recipe.toml"].map(file);
-        ["train", "--pairs", &pairs, "--dev", &dev, "--out", &out, "--config", &config]
-            .map(str::to_owned)
-            .into()
-    }
-
-    fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_siskin-export"));
-        command.args(self.arguments());
-        command
-    }
-
-    /// Runs to the end, with `more` arguments.
-    fn finish(&self, more: &[&str]) -> Output {
-        self.command().args(more).output().unwrap()
-    }
-
-    /// Starts, and reads standard output up to the line of `step`.
-    fn start(&self, step: u64) -> (Child, BufReader<impl Read>) {
-        let mut child = self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        while !line.starts_with(&format!("step {step}: loss")) {
-            line.clear();
-            assert!(lines.read_line(&mut line).unwrap() > 0, "it ended before step {step}");
-        }
-        (child, lines)
-    }
-
-    fn bytes(&self, file: &str) -> Vec<u8> {
-        fs::read(self.out().join(file)).unwrap()
-    }
-
-    fn step(&self, file: &str) -> u64 {
-        Snapshot::read(&self.out().join(file)).unwrap().progress.step
-    }
-}
-
-impl Drop for Run {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.folder);
-    }
-}
+use std::path::Path;
+use std::process::{Child, Command};
 
 fn signal(child: &Child, name: &str) {
     let status = Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
     assert!(status.success());
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn assert_success(output: &Output) {
-    assert!(output.status.success(), "{}\n{}", text(&output.stdout), text(&output.stderr));
 }
 
 fn assert_same(a: &Run, b: &Run) {

@@ -32,8 +32,11 @@ fn folder(name: &str) -> PathBuf {
 fn pairs() -> Vec<Pair> {
     let words = ["abc", "cab", "bca", "aab", "cc", "b", "abcab", "bbca", "ca", "acb", "bac", "ccab"];
     let spell = |word: &str| word.chars().rev().map(|c| format!("{c}1 ")).collect::<String>();
-    let pair =
-        |word: &&str| Pair { source: (*word).to_owned(), targets: vec![spell(word).trim().to_owned()] };
+    let pair = |word: &&str| Pair {
+        source: (*word).to_owned(),
+        targets: vec![spell(word).trim().to_owned()],
+        ..Pair::default()
+    };
     words.iter().map(pair).collect()
 }
 
@@ -230,8 +233,8 @@ fn gradients_of_whole_models_are_those_of_finite_differences() {
     }
     let dropout = Dropout { residual: 0.1, attention: 0.1, ffn: 0.1 };
     let regularization = Regularization { dropout, label_smoothing: 0.1 };
-    let long = Example { source: vec![3, 4, 5, 0], target: vec![3, 8, 4, 5, 0] };
-    let short = Example { source: vec![6, 0], target: vec![7, 0] };
+    let long = Example { source: vec![3, 4, 5, 0], target: vec![3, 8, 4, 5, 0], prefix: 1 };
+    let short = Example { source: vec![6, 0], target: vec![7, 0], prefix: 0 };
     let batch = Batch::new(&[&long, &short], 2);
     for (name, spec) in specs() {
         let weights = initialize(&emit(&spec, regularization).unwrap().graph, 1);

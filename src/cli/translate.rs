@@ -48,6 +48,9 @@ pub(super) struct Arguments {
     /// Cut an input that is longer than the model's positions, where it is refused otherwise
     #[arg(long)]
     split: bool,
+    /// Which task or language is asked for, of a model with several, such as de
+    #[arg(long, value_name = "TASK")]
+    to: Option<String>,
     /// Begin every output with this text
     #[arg(long, value_name = "TEXT")]
     prefix: Option<String>,
@@ -138,6 +141,9 @@ impl Arguments {
         }
         if self.split {
             options.long_input = LongInput::Split;
+        }
+        if let Some(task) = &self.to {
+            options.task = translator.task(task).map_err(|e| e.at("--to"))?;
         }
         if let Some(prefix) = &self.prefix {
             options.target_prefix = translator.encode_target(prefix).map_err(|e| e.at("--prefix"))?;

@@ -14,7 +14,10 @@ pub struct TranslateOptions {
     pub unit: Unit,
     /// What happens to a source that is longer than the model's positions.
     pub long_input: LongInput,
-    /// Tokens that every output begins with, behind the start token; they are part of the text.
+    /// Tokens behind the start token that tell a model with several tasks or languages which is asked for
+    /// ([`Translator::task`](super::Translator::task)); they are no part of the text.
+    pub task: Vec<u32>,
+    /// Tokens that every output begins with, behind those of the task; they are part of the text.
     pub target_prefix: Vec<u32>,
     /// Sources that are computed together, at most. It changes speed and memory, never a result.
     pub batch: usize,
@@ -31,6 +34,7 @@ impl TranslateOptions {
             decode: generation.decode.clone(),
             unit: generation.unit,
             long_input: LongInput::Refuse,
+            task: generation.target_prefix.clone(),
             target_prefix: Vec::new(),
             batch: 16,
             threads: 1,

@@ -6,9 +6,11 @@ use super::schedule::{Decay, Schedule};
 use super::selection::Metric;
 use super::shape::TyingKind;
 pub use super::shape::{ModelConfig, Size};
+use super::teacher::TeacherTargets;
 use super::vocabulary::Units;
 use crate::onnx::transformer::{Dropout, Regularization};
 use serde::{Deserialize, Serialize};
+use siskin::format::MetadataBuilder;
 use siskin::model::ModelSpec;
 use siskin::{Error, ErrorKind, Result};
 use std::path::Path;
@@ -41,6 +43,12 @@ pub struct DataConfig {
     pub vocabulary_size: usize,
     /// Whether both sides have one vocabulary; the model then has one embedding table, which is the output layer too.
     pub shared: bool,
+    /// For the model's card: the language of the sources, such as `en`.
+    pub source_language: Option<String>,
+    /// For the model's card: that of the targets.
+    pub target_language: Option<String>,
+    /// What becomes of targets where there is a teacher.
+    pub teacher_targets: TeacherTargets,
     /// Stands between the references of a dev row that has several.
     pub reference_separator: Option<String>,
     /// The beam that the model file asks for.
@@ -58,11 +66,30 @@ impl Default for DataConfig {
             target: Units::Characters,
             vocabulary_size: 8000,
             shared: false,
+            source_language: None,
+            target_language: None,
+            teacher_targets: TeacherTargets::default(),
             reference_separator: None,
             beam: 4,
             long_sources: LongSources::default(),
             cleaning: CleaningRules::default(),
         }
+    }
+}
+
+impl DataConfig {
+    /// The card of the model: its languages, source first.
+    pub fn card(&self) -> MetadataBuilder {
+        let mut card = MetadataBuilder::new();
+        let languages: Vec<&str> = [&self.source_language, &self.target_language]
+            .into_iter()
+            .flatten()
+            .map(String::as_str)
+            .collect();
+        if !languages.is_empty() {
+            card.optional("languages", languages.join(" ").as_str());
+        }
+        card
     }
 }
 
@@ -137,7 +164,11 @@ impl Config {
         Ok(config)
     }
 
-    fn check(&self) -> Result<()> {
+    /// Checks that a run can have every value.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOption`] or [`ErrorKind::Schema`], naming the key.
+    pub fn check(&self) -> Result<()> {
         let (model, run) = (&self.model, &self.training);
         let rate = |name: &str, value: f32| {
             (!(0.0..1.0).contains(&value)).then(|| format!("{name} is {value}; it must be in [0, 1)"))
@@ -153,6 +184,8 @@ impl Config {
             at_least_one("decoder_layers", model.decoder_layers),
             at_least_one("max_positions - 1", model.max_positions.saturating_sub(1)),
             at_least_one("beam", self.data.beam),
+            (self.data.target_language.is_some() && self.data.source_language.is_none())
+                .then(|| "a target language is given, but no source language".to_owned()),
             (self.data.shared && self.data.source != self.data.target).then(|| {
                 let DataConfig { source, target, .. } = self.data;
                 format!("a shared vocabulary has one kind of tokens, but source is {source:?} and target {target:?}")

@@ -1,6 +1,6 @@
 //! What a run says: JSON lines in its folder, and a line that moves or plain lines on standard output.
 
-use super::validation::{Sample, Scores};
+use super::validation::{Measured, Scores};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use siskin::{Error, Result};
@@ -33,9 +33,7 @@ pub enum Event<'a> {
         step: u64,
         /// What was measured.
         #[serde(flatten)]
-        scores: Scores,
-        /// Rows with their outputs.
-        samples: &'a [Sample],
+        measured: &'a Measured,
     },
     /// The average of checkpoints, measured.
     Average {
@@ -43,7 +41,7 @@ pub enum Event<'a> {
         average_of: &'a [u64],
         /// What was measured.
         #[serde(flatten)]
-        scores: Scores,
+        measured: &'a Measured,
     },
 }
 
@@ -69,8 +67,10 @@ impl fmt::Display for Event<'_> {
         match self {
             Self::Start { train, dev, model } => write!(f, "train: {train}\ndev: {dev}\nmodel: {model}"),
             Self::Updates(updates) => write!(f, "step {}: {updates}", updates.step),
-            Self::Validation { step, scores, .. } => write!(f, "step {step}: {scores}"),
-            Self::Average { average_of, scores } => write!(f, "average of steps {average_of:?}: {scores}"),
+            Self::Validation { step, measured } => write!(f, "step {step}: {measured}"),
+            Self::Average { average_of, measured } => {
+                write!(f, "average of steps {average_of:?}: {measured}")
+            }
         }
     }
 }
@@ -79,6 +79,13 @@ impl fmt::Display for Updates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { loss, learning_rate, target_tokens_per_second, .. } = self;
         write!(f, "loss {loss:.4}, learning rate {learning_rate:.2e}, {target_tokens_per_second:.0} tokens/s")
+    }
+}
+
+impl fmt::Display for Measured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.scores.fmt(f)?;
+        self.tasks.iter().try_for_each(|(task, scores)| write!(f, "\n  {task}: {scores}"))
     }
 }
 
@@ -166,15 +173,20 @@ fn progress_line() -> Option<ProgressBar> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
 
     #[test]
     fn lines_are_flat_objects_and_short_text() {
         let scores = Scores { loss: 1.5, accuracy: 0.25, chrf: 40.125 };
-        let event = Event::Validation { step: 7, scores, samples: &[] };
+        let mut measured = Measured { scores, tasks: BTreeMap::new(), samples: Vec::new() };
+        let event = Event::Validation { step: 7, measured: &measured };
         let json = r#"{"step":7,"dev_loss":1.5,"dev_accuracy":0.25,"dev_chrf":40.125,"samples":[]}"#;
         assert_eq!(serde_json::to_string(&event).ok().as_deref(), Some(json));
         assert_eq!(event.to_string(), "step 7: dev loss 1.5000, chrF 40.12, 25.00 % written exactly");
-        let event = Event::Average { average_of: &[7, 5], scores };
-        assert!(event.to_string().starts_with("average of steps [7, 5]: dev loss 1.5000"), "{event}");
+        measured.tasks.insert("de".into(), scores);
+        let event = Event::Average { average_of: &[7, 5], measured: &measured };
+        let text = event.to_string();
+        assert!(text.starts_with("average of steps [7, 5]: dev loss 1.5000"), "{text}");
+        assert!(text.contains("\n  de: dev loss 1.5000"), "{text}");
     }
 }

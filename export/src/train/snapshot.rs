@@ -8,7 +8,7 @@ use crate::checkpoint::{Checkpoint, Tensor};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use siskin::decode::Strategy;
-use siskin::format::{MetadataBuilder, write_atomically};
+use siskin::format::write_atomically;
 use siskin::pipeline::Generation;
 use siskin::{Error, ErrorKind, Result};
 use std::collections::HashMap;
@@ -67,7 +67,8 @@ struct Header {
 }
 
 impl Snapshot {
-    /// The model, with the weights that the run is judged by: the moving average where there is one.
+    /// The model, with the weights that the run is judged by: the moving average where there is one. Of several tasks,
+    /// the first is what it does where nothing else is asked for.
     ///
     /// # Errors
     /// When a vocabulary section is damaged.
@@ -76,12 +77,13 @@ impl Snapshot {
         let vocabularies = Vocabularies::new(source, target)?;
         let spec = self.config.spec(vocabularies.source()?.len(), vocabularies.target()?.len());
         let mut generation = Generation { source_suffix: vec![spec.end], ..Generation::default() };
+        generation.target_prefix.extend(vocabularies.tasks()?.first().map(|(_, token)| token));
         generation.decode.strategy = Strategy::Beam { size: self.config.data.beam };
         generation.decode.max_length = spec.max_positions - 1;
         Ok(Checkpoint {
             spec,
             generation,
-            card: MetadataBuilder::new(),
+            card: self.config.data.card(),
             source_vocabulary: Some(source.clone()),
             target_vocabulary: (source != target).then(|| target.clone()),
             tensors: self.average.as_ref().unwrap_or(&self.engine.weights).clone(),
@@ -191,7 +193,7 @@ mod tests {
 
     fn snapshot() -> Result<Snapshot> {
         let data = DataConfig { target: Units::Words, ..DataConfig::default() };
-        let pair = Pair { source: "ab".into(), targets: vec!["A B".into()] };
+        let pair = Pair { source: "ab".into(), targets: vec!["A B".into()], ..Pair::default() };
         let vocabularies = Vocabularies::learn(&[pair], &data)?;
         let tensor = |value: f32| Tensor { dims: vec![2, 1], values: vec![value, -value] };
         let tensors = |value: f32| Tensors::from([("a.weight".to_owned(), tensor(value))]);

@@ -5,10 +5,11 @@ use super::config::Config;
 use super::data::{Cleaning, Example, Pair};
 use super::engine::{Engine, Tensors};
 use super::log::{Event, Log, Updates};
+use super::memory::Estimate;
 use super::random::Random;
 use super::selection::{admit, average, kept_path, remove_others};
 use super::snapshot::{Progress, Snapshot};
-use super::validation::{Sample, Scores, Validation};
+use super::validation::{Measured, Validation};
 use super::vocabulary::Vocabularies;
 use siskin::model::ModelSpec;
 use siskin::{Error, ErrorKind, Result};
@@ -97,6 +98,14 @@ impl<E: Engine> Trainer<E> {
     /// Lets whoever holds `interrupt` end the run: once it is set, the current update is finished.
     pub fn interrupt_by(&mut self, interrupt: Arc<AtomicBool>) {
         self.interrupt = interrupt;
+    }
+
+    /// Whether the run fits `available` bytes of memory.
+    ///
+    /// # Errors
+    /// Those of [`Estimate::check`].
+    pub fn check_memory(&self, available: usize) -> Result<()> {
+        Estimate::new(&self.spec, &self.config)?.check(&self.examples, &self.config, available)
     }
 
     /// The log of the run.
@@ -245,11 +254,10 @@ impl<E: Engine> Trainer<E> {
         let weights = self.average.take();
         let measured = self.measure(weights.as_ref());
         self.average = weights;
-        let (scores, samples) = measured?;
-        let step = self.progress.step;
-        self.log.write(&Event::Validation { step, scores, samples: &samples })?;
+        let (measured, step) = (measured?, self.progress.step);
+        self.log.write(&Event::Validation { step, measured: &measured })?;
         let (metric, count) = (self.config.training.metric, self.config.training.keep_best);
-        let score = metric.of(&scores);
+        let score = metric.of(&measured.scores);
         let improved = self.progress.best.is_none_or(|(best, _)| metric.prefers(score, best));
         self.progress.without_improvement += 1;
         if improved {
@@ -290,13 +298,13 @@ impl<E: Engine> Trainer<E> {
             return Ok(());
         }
         let average = average(&self.folder, &steps)?;
-        let (scores, _) = self.measure(Some(&average.engine.weights))?;
-        self.log.write(&Event::Average { average_of: &steps, scores })?;
+        let measured = self.measure(Some(&average.engine.weights))?;
+        self.log.write(&Event::Average { average_of: &steps, measured: &measured })?;
         average.write(&self.folder.join(AVERAGE))
     }
 
     /// What `weights` are worth, or those of the engine, which has them again afterwards.
-    fn measure(&mut self, weights: Option<&Tensors>) -> Result<(Scores, Vec<Sample>)> {
+    fn measure(&mut self, weights: Option<&Tensors>) -> Result<Measured> {
         let trained = weights.map(|_| self.engine.weights());
         if let Some(weights) = weights {
             self.engine.set_weights(weights)?;
