@@ -90,13 +90,16 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let metric = config.training.metric;
     let train = (corpus.train.as_slice(), &mut corpus.cleaning);
     let mut trainer = Trainer::new(config, engine, vocabularies, train, corpus.dev, &arguments.out)?;
-    available_bytes().map_or(Ok(()), |available| trainer.check_memory(available))?;
+    let memory = trainer.check_memory(available_bytes().unwrap_or(usize::MAX))? >> 20;
     let parameters: usize = weights.values().map(|tensor| tensor.values.len()).sum();
     let (sources, targets) = (spec.source_vocabulary, spec.target_vocabulary);
+    let model = format!(
+        "{parameters} parameters, {sources} source and {targets} target tokens, about {memory} MiB of memory"
+    );
     trainer.log().write(&Event::Start {
         train: &corpus.cleaning.to_string(),
         dev: &corpus.dev_cleaning.to_string(),
-        model: &format!("{parameters} parameters, {sources} source and {targets} target tokens"),
+        model: &model,
     })?;
     if let Some(snapshot) = snapshot {
         trainer.resume(snapshot)?;
@@ -108,7 +111,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let progress = trainer.run_until(arguments.until.unwrap_or(u64::MAX))?;
     write_report(&arguments.out)?;
     if let Some((score, step)) = progress.best {
-        println!("{} steps; best {} {score:.4} at step {step}", progress.step, metric.name());
+        let (steps, metric) = (progress.step, metric.name());
+        trainer.log().print(&format!("{steps} steps; best {metric} {score:.4} at step {step}"));
     }
     Ok(())
 }

@@ -274,6 +274,21 @@ mod tests {
     }
 
     #[test]
+    fn the_manual_has_every_key() -> Result<()> {
+        let manual = include_str!("../../../docs/training.md");
+        let config = serde_json::to_value(Config::default()).map_err(|e| invalid(e.to_string()))?;
+        let sections = config.as_object().into_iter().flatten();
+        for (section, keys) in sections.filter_map(|(section, keys)| Some((section, keys.as_object()?))) {
+            assert!(manual.contains(&format!("| **`[{section}]`** |")), "{section}");
+            for key in keys.keys() {
+                let rows = [format!("`{key}`"), format!("`{key}.")];
+                assert!(rows.iter().any(|row| manual.contains(row)), "{section}.{key}");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
     fn what_no_run_can_have_is_named() {
         for (recipe, named) in [
             ("[model]\nheads = 3", "d_model (256) must be a multiple of heads (3)"),

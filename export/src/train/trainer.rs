@@ -100,11 +100,11 @@ impl<E: Engine> Trainer<E> {
         self.interrupt = interrupt;
     }
 
-    /// Whether the run fits `available` bytes of memory.
+    /// About how many bytes of memory the run takes, if that is at most `available`.
     ///
     /// # Errors
     /// Those of [`Estimate::check`].
-    pub fn check_memory(&self, available: usize) -> Result<()> {
+    pub fn check_memory(&self, available: usize) -> Result<usize> {
         Estimate::new(&self.spec, &self.config)?.check(&self.examples, &self.config, available)
     }
 
