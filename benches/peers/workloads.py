@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import dataclass
+from functools import cache
 
 SEED = 7
 
@@ -19,6 +20,7 @@ SHORTLIST_ALWAYS = 100
 SHORTLIST_LISTED = {"tiny": 62, "base": 117}
 
 
+@cache
 def shortlist(shape):
     """Target tokens for each source token; the tokens below SHORTLIST_ALWAYS are for all of them."""
     rng, vocabulary = random.Random(SEED), SHAPES[shape]["vocabulary"]
@@ -97,7 +99,7 @@ PEERS = {
     "bergamot": dict(decoders=["self_attention", "ssru"], shortlist=True, beam=True, splits=["workers"], t5=False),
     "onnxruntime": dict(precisions=["int8", "float32"]),
     "rten": dict(),
-    "candle": dict(precisions=["float32"], splits=[]),
+    "candle": dict(precisions=["float32"]),
     "torch": dict(precisions=["float32"]),
 }
 
