@@ -134,11 +134,19 @@ def write_vocabulary(path, spec):
 
 
 def write_shortlist(path, shape):
-    """Bergamot's binary shortlist: magic, checksum (0: not checked), counts, where each list starts, the lists."""
+    """Bergamot's binary shortlist: magic, checksum of the rest, four counts, where each list starts, the lists."""
     lists = shortlist(shape)
-    offsets = np.cumsum([0, *map(len, lists)], dtype=np.uint64)
-    ids = np.concatenate(lists).astype(np.uint32)
-    most = max(map(len, lists))
-    head = struct.pack("<QQQQQQ", 0xF11A48D5013417F5, 0, SHORTLIST_ALWAYS, most, len(offsets), len(ids))
+    offsets = np.cumsum([0, *map(len, lists)], dtype="<u8")
+    ids = np.concatenate(lists).astype("<u4")
+    counts = struct.pack("<QQQQ", SHORTLIST_ALWAYS, max(map(len, lists)), len(offsets), len(ids))
+    body = counts + offsets.tobytes() + ids.tobytes()
     with open(path, "wb") as file:
-        file.write(head + offsets.tobytes() + ids.tobytes())
+        file.write(struct.pack("<QQ", 0xF11A48D5013417F5, checksum(body)) + body)
+
+
+def checksum(data):
+    """Folds the words of 64 bits; a last half word is left out."""
+    folded = 0
+    for word in memoryview(data[: len(data) // 8 * 8]).cast("Q"):
+        folded ^= (word + 0x9E3779B9 + (folded << 6) + (folded >> 2)) & 0xFFFFFFFFFFFFFFFF
+    return folded
