@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use siskin::decode::{DecodeOptions, Hypotheses, Request, Sampling, Search, Setup, Strategy, Unobserved};
 use siskin::kernels::Kernels;
-use siskin::model::{Alignment, Model, ModelSpec, Session, SessionShape};
+use siskin::model::{Alignment, Model, ModelSpec, Session, SessionShape, ShortlistMode};
 use siskin::tensor::{AlignedBytes, Dtype};
 use support::{Random, random_model, specs};
 
@@ -73,6 +73,7 @@ fn decode(
         target_length: MAX_LENGTH,
         threads,
         alignments: Alignment::Drop,
+        shortlist: ShortlistMode::Off,
     };
     let setup = Setup { vocabulary: spec.target_vocabulary, end: spec.end, batch, prefix: 1, source: 0 };
     let mut session = Session::new(Arc::clone(model), shape).expect("a small session");

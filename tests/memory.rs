@@ -13,10 +13,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use siskin::ErrorKind;
 use siskin::decode::{Alignments, DecodeOptions, Observer, Request, Sampling, Search, Setup, Strategy};
-use siskin::model::{Alignment, Model, ModelSpec, Session, SessionShape};
+use siskin::model::{Alignment, Model, ModelSpec, Session, SessionShape, ShortlistMode};
 use siskin::pipeline::{Limits, TranslateOptions, Translator};
 use siskin::tensor::{AlignedBytes, Dtype};
-use support::{Random, Recipe, model_file, open, random_model, specs};
+use support::{Random, Recipe, model_file, open, random_model, specs, with_shortlist};
 
 /// The system's allocator, counting.
 struct Counting;
@@ -115,7 +115,7 @@ fn sources(count: usize, length: usize, vocabulary: usize) -> Vec<Vec<u32>> {
 fn sessions_use_what_was_planned() {
     for spec in families() {
         for dtype in [Dtype::F32, Dtype::I8] {
-            let model = open(&random_model(&spec, 1, dtype));
+            let model = open(&with_shortlist(&random_model(&spec, 1, dtype), 5, 2));
             for shape in shapes() {
                 let planned = model.plan(&shape).expect("a small shape") as usize;
                 let clone = Arc::clone(&model);
@@ -131,8 +131,20 @@ fn shapes() -> Vec<SessionShape> {
     let mut shapes = Vec::new();
     for (batch, beam) in [(1, 1), (1, 4), (16, 1), (64, 8)] {
         for (source_length, target_length) in [(1, 1), (24, 1), (1, 24), (24, 24)] {
-            for (threads, alignments) in [(1, Alignment::Drop), (2, Alignment::Keep), (4, Alignment::Drop)] {
-                shapes.push(SessionShape { batch, beam, source_length, target_length, threads, alignments });
+            for (threads, alignments, shortlist) in [
+                (1, Alignment::Drop, ShortlistMode::Off),
+                (2, Alignment::Keep, ShortlistMode::On),
+                (4, Alignment::Drop, ShortlistMode::Verify),
+            ] {
+                shapes.push(SessionShape {
+                    batch,
+                    beam,
+                    source_length,
+                    target_length,
+                    threads,
+                    alignments,
+                    shortlist,
+                });
             }
         }
     }
@@ -144,20 +156,35 @@ fn shapes() -> Vec<SessionShape> {
 fn decoding_uses_what_was_planned() {
     let sampling = Sampling { top_k: 10, top_p: 0.9, ..Sampling::default() };
     for spec in families() {
-        let model = open(&random_model(&spec, 2, Dtype::I8));
+        let model = open(&with_shortlist(&random_model(&spec, 2, Dtype::I8), 5, 2));
         for strategy in [Strategy::Greedy, Strategy::Beam { size: 4 }, Strategy::Sample(sampling)] {
             for (batch, threads) in [(1, 1), (1, 2), (8, 2)] {
-                for alignments in [Alignments::Skip, Alignments::Soft] {
-                    let options =
-                        DecodeOptions { strategy, alignments, max_length: 20, ..DecodeOptions::default() };
-                    decode(&model, &options, batch, threads);
+                for (alignments, shortlist) in [
+                    (Alignments::Skip, ShortlistMode::Off),
+                    (Alignments::Soft, ShortlistMode::On),
+                    (Alignments::Skip, ShortlistMode::Verify),
+                ] {
+                    let options = DecodeOptions {
+                        strategy,
+                        alignments,
+                        min_length: 2,
+                        max_length: 20,
+                        ..DecodeOptions::default()
+                    };
+                    decode(&model, &options, shortlist, batch, threads);
                 }
             }
         }
     }
 }
 
-fn decode(model: &Arc<Model>, options: &DecodeOptions, batch: usize, threads: usize) {
+fn decode(
+    model: &Arc<Model>,
+    options: &DecodeOptions,
+    shortlist: ShortlistMode,
+    batch: usize,
+    threads: usize,
+) {
     let spec = model.spec();
     let shape = SessionShape {
         batch,
@@ -166,6 +193,7 @@ fn decode(model: &Arc<Model>, options: &DecodeOptions, batch: usize, threads: us
         target_length: options.max_length,
         threads,
         alignments: if options.needs_attention() { Alignment::Keep } else { Alignment::Drop },
+        shortlist,
     };
     let (vocabulary, end) = (spec.target_vocabulary, spec.end);
     let setup = Setup { vocabulary, end, batch, prefix: 1, source: 20 };
@@ -238,6 +266,7 @@ fn impossible_sessions_are_refused() {
         target_length: 1 << 17,
         threads: 1,
         alignments: Alignment::Keep,
+        shortlist: ShortlistMode::Off,
     };
     let planned = model.plan(&shape).expect("the lengths are the model's");
     assert!(planned > 1 << 48, "{planned}");
@@ -295,6 +324,7 @@ fn a_step_of_a_session_allocates_nothing() {
                 target_length: 10,
                 threads,
                 alignments: Alignment::Keep,
+                shortlist: ShortlistMode::Off,
             };
             let mut session = Session::new(model, shape).expect("a small session");
             let sources = sources(4, 10, spec.source_vocabulary);

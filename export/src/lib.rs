@@ -7,6 +7,7 @@ pub mod golden;
 pub mod onnx;
 pub mod onnxruntime;
 pub mod quantize;
+pub mod shortlist;
 pub mod source;
 pub mod tokenizer;
 pub mod train;

@@ -4,7 +4,7 @@ mod setup;
 
 use setup::{library_is_missing, specs};
 use siskin::format::MetadataBuilder;
-use siskin::model::{Alignment, Model, ModelSpec, Session, SessionShape};
+use siskin::model::{Alignment, Model, ModelSpec, Session, SessionShape, ShortlistMode};
 use siskin::pipeline::Generation;
 use siskin::tensor::AlignedBytes;
 use siskin_export::checkpoint::Checkpoint;
@@ -46,6 +46,7 @@ fn session(spec: &ModelSpec, weights: &Tensors, batch: &Batch) -> Session {
         target_length: batch.target_length,
         threads: 1,
         alignments: Alignment::Drop,
+        shortlist: ShortlistMode::Off,
     };
     Session::new(Arc::new(Model::from_bytes(file).unwrap()), shape).unwrap()
 }

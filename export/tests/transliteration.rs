@@ -3,7 +3,7 @@
 mod data;
 
 use siskin::decode::Strategy;
-use siskin::model::{Alignment, Model, Session, SessionShape};
+use siskin::model::{Alignment, Model, Session, SessionShape, ShortlistMode};
 use siskin::pipeline::{TranslateOptions, Translator};
 use siskin::tensor::AlignedBytes;
 use siskin_export::quantize::{Precision, write_model};
@@ -168,6 +168,7 @@ fn forced_tokens_have_the_log_probabilities_of_the_reference() {
         target_length: 64,
         threads: 1,
         alignments: Alignment::Drop,
+        shortlist: ShortlistMode::Off,
     };
     let mut session = Session::new(Arc::clone(&model), shape).unwrap();
     let (mut worst, mut compared) = (0f32, 0);

@@ -30,6 +30,13 @@ fn read_all(bytes: &[u8]) {
     for sentence in file.golden().iter().flat_map(|golden| golden.iter()) {
         assert!(sentence.source.iter().count() == sentence.source.len());
     }
+    if let Some(shortlist) = file.shortlist() {
+        let sources = (0..shortlist.source_vocabulary().min(1 << 16) as u32 + 2).chain([u32::MAX]);
+        for tokens in sources.filter_map(|source| shortlist.of(source).ok()) {
+            assert!(tokens.len() <= shortlist.longest() && tokens.iter().count() == tokens.len());
+            let _ = tokens.contains(7);
+        }
+    }
     for tensor in file.tensors().iter() {
         assert_eq!(file.tensors().get(tensor.name).as_ref(), Some(&tensor.tensor));
         match tensor.tensor.layout {

@@ -111,6 +111,11 @@ fn print(file: &File<'_>, options: Options, out: &mut dyn Write) -> io::Result<(
     if let Some(golden) = file.golden() {
         writeln!(out, "\n{} golden sentences, {} hypotheses kept", golden.len(), golden.beam())?;
     }
+    if let Some(shortlist) = file.shortlist() {
+        let (always, listed) = (shortlist.always().len(), shortlist.len());
+        let sources = shortlist.source_vocabulary();
+        writeln!(out, "\nshortlist: {always} tokens always listed, {listed} for {sources} source tokens")?;
+    }
     writeln!(out, "\n{}", summary(file))?;
     for Tensor { name, tensor } in file.tensors().iter().filter(|_| options.tensors) {
         let (dtype, layout) = (dtype_name(tensor.dtype), layout_name(tensor.layout));
@@ -180,6 +185,9 @@ fn as_json(file: &File<'_>, options: Options) -> serde_json::Value {
         "verified": options.verify,
         "sections": file.sections().map(section).collect::<Vec<_>>(),
         "golden": file.golden().map(|golden| json!({ "sentences": golden.len(), "beam": golden.beam() })),
+        "shortlist": file.shortlist().map(|shortlist| json!({
+            "always": shortlist.always().len(), "listed": shortlist.len(), "longest": shortlist.longest(),
+        })),
         "parameters": file.tensors().iter().map(|tensor| parameters(&tensor)).sum::<usize>(),
     });
     for kind in METADATA {

@@ -1,7 +1,7 @@
 //! Translations as lines of text and as JSON.
 
 use super::json::float;
-use crate::decode::Ending;
+use crate::decode::{Ending, Scope};
 use crate::model::Model;
 use crate::pipeline::{Segment, TextHypothesis, Translation};
 use crate::text::Vocabulary;
@@ -114,8 +114,19 @@ fn segment_json(model: &Model, segment: &Segment) -> Value {
         "source": [segment.source.start, segment.source.end],
         "source_tokens": spelled(model.source_vocabulary(), &segment.source_tokens),
         "source_token_ids": segment.source_tokens,
+        "shortlist": scope_json(segment.scope),
         "hypotheses": segment.hypotheses.iter().map(hypothesis).collect::<Value>(),
     })
+}
+
+/// `null` without a shortlist, else whether it was verified, what it missed, and whether all tokens were searched again.
+fn scope_json(scope: Scope) -> Value {
+    match scope {
+        Scope::Vocabulary => Value::Null,
+        Scope::Shortlist => json!({ "missed": null, "redone": false }),
+        Scope::Verified { missed } => json!({ "missed": missed, "redone": false }),
+        Scope::Redone { missed } => json!({ "missed": missed, "redone": true }),
+    }
 }
 
 /// The spelling of each token; null for one that has none.

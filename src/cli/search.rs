@@ -1,10 +1,10 @@
 //! How a command searches for outputs.
 
 use crate::decode::{DecodeOptions, Sampling, Strategy};
-use crate::model::Model;
+use crate::model::{Model, ShortlistMode};
 use crate::pipeline::TranslateOptions;
 use crate::{Error, ErrorKind, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 /// How outputs are searched for; what is not given is as the model file says.
 #[derive(Args)]
@@ -37,6 +37,9 @@ pub(super) struct SearchArguments {
     /// Never choose this token, spelled as in the model's vocabulary; may be given more than once
     #[arg(long, value_name = "TOKEN")]
     suppress: Vec<String>,
+    /// Score only the target tokens that the file's shortlist has for an input
+    #[arg(long, value_enum, value_name = "HOW")]
+    shortlist: Option<Shortlist>,
     /// Draw random tokens from the model's distribution
     #[arg(long, conflicts_with = "beam")]
     sample: bool,
@@ -52,6 +55,17 @@ pub(super) struct SearchArguments {
     /// The same seed gives the same outputs
     #[arg(long, value_name = "N", requires = "sample", default_value_t = 0)]
     seed: u64,
+}
+
+/// Whether the file's shortlist is used.
+#[derive(Clone, Copy, ValueEnum)]
+enum Shortlist {
+    /// Score the whole vocabulary
+    Off,
+    /// Score listed tokens only
+    On,
+    /// Score listed tokens, hold every choice against the whole vocabulary, and search again where one missed
+    Verify,
 }
 
 impl SearchArguments {
@@ -70,6 +84,12 @@ impl SearchArguments {
         set(&mut decode.min_length, self.min_length);
         set(&mut decode.no_repeat_ngram, self.no_repeat_ngram);
         set(&mut decode.repetition_penalty, self.repetition_penalty);
+        options.shortlist = match self.shortlist {
+            Some(Shortlist::Off) => ShortlistMode::Off,
+            Some(Shortlist::On) => ShortlistMode::On,
+            Some(Shortlist::Verify) => ShortlistMode::Verify,
+            None => options.shortlist,
+        };
         for piece in &self.suppress {
             decode.suppressed.push(token(model, piece)?);
         }

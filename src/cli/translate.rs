@@ -6,7 +6,7 @@ use super::progress::Progress;
 use super::render::{Columns, one_line, write_json};
 use super::resources::ResourceArguments;
 use super::search::SearchArguments;
-use crate::decode::{Alignments, Scores};
+use crate::decode::{Alignments, Scope, Scores};
 use crate::pipeline::{LongInput, TranslateOptions, Translation, Translator, Unit};
 use crate::{Error, ErrorKind, Result};
 use clap::{Args, ValueEnum};
@@ -96,6 +96,32 @@ struct Job {
     out_name: String,
     progress: Option<Progress>,
     failed: usize,
+    verified: Verified,
+}
+
+/// What the verification of a shortlist found: parts of lines, and how many of them were searched again.
+#[derive(Default)]
+struct Verified {
+    parts: usize,
+    redone: usize,
+}
+
+impl Verified {
+    fn count(&mut self, answer: Option<&Translation>) {
+        for segment in answer.iter().flat_map(|translation| &translation.segments) {
+            self.parts += usize::from(matches!(segment.scope, Scope::Verified { .. } | Scope::Redone { .. }));
+            self.redone += usize::from(matches!(segment.scope, Scope::Redone { .. }));
+        }
+    }
+
+    fn report(&self) {
+        if self.redone > 0 {
+            let Self { parts, redone } = self;
+            eprintln!(
+                "siskin: the shortlist missed a token in {redone} of {parts} parts, which were searched again"
+            );
+        }
+    }
 }
 
 /// Runs the command.
@@ -114,8 +140,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         out_name,
         progress: size.filter(|_| shown).and_then(Progress::new),
         failed: 0,
+        verified: Verified::default(),
     };
     job.answer_all(Lines::new(input))?;
+    job.verified.report();
     Ok(if job.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -215,6 +243,7 @@ impl Job {
         let mut failures = Vec::new();
         for Line { number, text } in lines {
             let answer = text.and_then(|_| answers.next().expect("an answer for each text"));
+            self.verified.count(answer.as_ref().ok());
             let written = match self.form {
                 Form::Columns(columns) => columns.write(&mut self.out, &answer),
                 _ => write_json(&mut self.out, self.translator.model(), number, &answer),
@@ -240,6 +269,7 @@ impl Job {
             let written = written.and_then(|()| writeln!(self.out));
             self.check(written)?;
             self.flush()?;
+            self.verified.count(answer.as_ref().ok());
             if let Err(error) = answer {
                 self.report(number, &error);
             }

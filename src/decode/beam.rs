@@ -29,7 +29,7 @@ pub(super) fn best_continuations(
             for (column, &logit) in logits.iter().enumerate() {
                 let log_prob_with = continued(logit);
                 if log_prob_with > bar {
-                    let token = (block * BLOCK + column) as u32;
+                    let token = frontier.columns.token(block * BLOCK + column);
                     let token_log_prob = log_prob(logit, normalizer);
                     let candidate =
                         Candidate { row, token, token_log_prob, log_prob: log_prob_with, sample: 0 };
@@ -73,6 +73,7 @@ mod tests {
     use super::*;
     use crate::decode::frontier::Row;
     use crate::decode::history::Branch;
+    use crate::decode::scorer::Columns;
     use crate::kernels::Kernels;
 
     /// `(row, token)` of the best continuations of hypotheses with these log-probabilities.
@@ -81,7 +82,8 @@ mod tests {
         let rows: Vec<Row> = log_probs.iter().map(row).collect();
         let vocabulary = logits.len() / rows.len();
         let kernels = Kernels::detect().unwrap();
-        let frontier = Frontier { kernels, rows: &rows, first: 10, logits, vocabulary, constrained: true };
+        let columns = Columns::All(vocabulary);
+        let frontier = Frontier { kernels, rows: &rows, first: 10, logits, columns, constrained: true };
         let mut candidates = Vec::new();
         best_continuations(&frontier, count, &mut candidates).unwrap();
         assert!(candidates.windows(2).all(|pair| pair[0].log_prob >= pair[1].log_prob));

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::history::Branch;
+use super::scorer::Columns;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::Kernels;
 
@@ -35,17 +36,18 @@ pub(super) struct Frontier<'a> {
     pub rows: &'a [Row],
     /// Index of `rows[0]` in the batch.
     pub first: usize,
-    /// [R, V]
+    /// [R, C]
     pub logits: &'a [f32],
-    pub vocabulary: usize,
+    /// The tokens of the C columns, ascending.
+    pub columns: Columns<'a>,
     /// Whether constraints may have forbidden tokens.
     pub constrained: bool,
 }
 
 impl<'a> Frontier<'a> {
-    /// Each hypothesis: its index in the batch, itself, and its logits \[V\].
+    /// Each hypothesis: its index in the batch, itself, and its logits \[C\].
     pub fn iter(&self) -> impl Iterator<Item = (usize, &'a Row, &'a [f32])> {
-        let logits = self.logits.chunks_exact(self.vocabulary);
+        let logits = self.logits.chunks_exact(self.columns.len());
         self.rows.iter().zip(logits).enumerate().map(|(i, (row, logits))| (self.first + i, row, logits))
     }
 
@@ -92,14 +94,14 @@ pub(super) fn most_probable(
     candidates: &mut Vec<Candidate>,
 ) -> Result<()> {
     for (row, hypothesis, logits) in frontier.iter() {
-        let token = frontier.kernels.argmax(logits);
-        let logit = logits[token];
+        let column = frontier.kernels.argmax(logits);
+        let logit = logits[column];
         let token_log_prob = if scores || !logit.is_finite() {
             log_prob(logit, frontier.normalizer(logits)?.ok_or_else(nothing_left)?)
         } else {
             0.0
         };
-        let (token, log_prob) = (token as u32, hypothesis.log_prob + token_log_prob);
+        let (token, log_prob) = (frontier.columns.token(column), hypothesis.log_prob + token_log_prob);
         candidates.push(Candidate { row, token, token_log_prob, log_prob, sample: 0 });
     }
     Ok(())

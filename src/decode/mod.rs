@@ -6,7 +6,7 @@
 //! anything being copied, and a step allocates nothing. An [`Observer`] hears of tokens as soon as they are certain.
 //!
 //! ```
-//! use siskin::decode::{DecodeOptions, Request, Scorer, Search, Setup, Strategy, Unobserved};
+//! use siskin::decode::{DecodeOptions, Logits, Request, Scorer, Search, Setup, Strategy, Unobserved};
 //! use siskin::kernels::Kernels;
 //!
 //! /// After each token the one above it, up to the end token 3.
@@ -17,12 +17,16 @@
 //!         4
 //!     }
 //!
-//!     fn step(&mut self, tokens: &[u32], _parents: &[u32]) -> siskin::Result<&mut [f32]> {
+//!     fn step(&mut self, tokens: &[u32], _parents: &[u32]) -> siskin::Result<()> {
 //!         for (logits, token) in self.0.chunks_mut(4).zip(tokens) {
 //!             logits.fill(0.0);
 //!             logits[*token as usize + 1] = 5.0;
 //!         }
-//!         Ok(&mut self.0[..4 * tokens.len()])
+//!         Ok(())
+//!     }
+//!
+//!     fn logits(&mut self, rows: std::ops::Range<usize>) -> Logits<'_> {
+//!         Logits::full(&mut self.0[4 * rows.start..4 * rows.end], 4)
 //!     }
 //!
 //!     fn attention(&self, _row: usize) -> Option<&[f32]> {
@@ -57,6 +61,7 @@ mod step;
 
 pub use observer::{Observer, Unobserved};
 pub use options::{Alignments, DecodeOptions, MAX_BEAM, Sampling, Scores, Setup, Strategy};
-pub use request::{Ending, Hypotheses, Hypothesis, Request};
-pub use scorer::Scorer;
+pub use request::{Ending, Hypotheses, Hypothesis, Request, Scope};
+pub use scorer::{Columns, Logits, Scorer};
 pub use search::Search;
+pub(crate) use search::cancelled;

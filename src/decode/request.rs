@@ -26,11 +26,34 @@ impl<'a> Request<'a> {
 pub struct Hypotheses {
     /// From the best score to the worst: at least one, at most [`DecodeOptions::n_best`](super::DecodeOptions::n_best).
     pub hypotheses: Vec<Hypothesis>,
-    /// Log-probability of each forced token, the start token excluded; empty unless
+    /// Log-probability of each forced token, the start token excluded, -∞ for one that is not listed; empty unless
     /// [`Scores::Tokens`](super::Scores::Tokens) were asked for. They are no part of a hypothesis' score.
     pub prefix_log_probs: Vec<f32>,
     /// Number of source tokens S, known where attention is used, else 0.
     pub source_length: usize,
+    /// What the tokens were chosen from.
+    pub scope: Scope,
+}
+
+/// What tokens were chosen from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// The whole vocabulary.
+    #[default]
+    Vocabulary,
+    /// The tokens that are listed for the sentence; log-probabilities and scores are over these.
+    Shortlist,
+    /// The same, and each choice was held against the whole vocabulary.
+    Verified {
+        /// Choices for which a token that is not listed was at least as probable as every listed one. With greedy
+        /// search and 0 missed, the tokens are those that the whole vocabulary would have given.
+        missed: usize,
+    },
+    /// The whole vocabulary, because a search among the listed tokens had missed so many choices.
+    Redone {
+        /// As in [`Verified`](Self::Verified).
+        missed: usize,
+    },
 }
 
 /// One output of a search, T tokens long.

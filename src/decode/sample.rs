@@ -8,7 +8,7 @@ use super::options::Sampling;
 use crate::error::Result;
 use crate::kernels::math;
 
-/// A token that can be drawn: its weight, at first its logit, and its id.
+/// A token that can be drawn: its weight, at first its logit, and its column.
 pub(super) type Weighted = (f32, u32);
 
 impl Sampling {
@@ -29,9 +29,10 @@ impl Sampling {
             let step = hypothesis.branch.length;
             let drawn = if step == 0 { 0..samples } else { hypothesis.sample..hypothesis.sample + 1 };
             for sample in drawn {
-                let token = pick(weighted, uniform(self.seed, id, sample, step));
-                let token_log_prob = log_prob(logits[token as usize], normalizer);
-                let log_prob = hypothesis.log_prob + token_log_prob;
+                let column = pick(weighted, uniform(self.seed, id, sample, step)) as usize;
+                let token_log_prob = log_prob(logits[column], normalizer);
+                let (token, log_prob) =
+                    (frontier.columns.token(column), hypothesis.log_prob + token_log_prob);
                 candidates.push(Candidate { row, token, token_log_prob, log_prob, sample });
             }
         }
@@ -42,7 +43,7 @@ impl Sampling {
     fn weigh(&self, logits: &[f32], weighted: &mut Vec<Weighted>) {
         weighted.clear();
         let possible = logits.iter().zip(0..).filter(|(logit, _)| **logit > f32::NEG_INFINITY);
-        weighted.extend(possible.map(|(&logit, token)| (logit, token)));
+        weighted.extend(possible.map(|(&logit, column)| (logit, column)));
         if self.top_k > 0 && self.top_k < weighted.len() {
             weighted.select_nth_unstable_by(self.top_k - 1, heavier);
             weighted.truncate(self.top_k);
@@ -78,7 +79,7 @@ fn keep_nucleus(top_p: f32, weighted: &mut Vec<Weighted>) {
     weighted.truncate(before.map_or(weighted.len(), |last| last + 1));
 }
 
-/// From heavy to light; of equal ones the lower token first.
+/// From heavy to light; of equal ones the lower column, and so the lower token, first.
 fn heavier(a: &Weighted, b: &Weighted) -> Ordering {
     b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
 }
@@ -88,14 +89,14 @@ fn total(weighted: &[Weighted]) -> f64 {
     weighted.iter().map(|&(weight, _)| f64::from(weight)).sum()
 }
 
-/// The token at the fraction `u` in [0, 1) of the cumulative weight.
+/// The column at the fraction `u` in [0, 1) of the cumulative weight.
 fn pick(weighted: &[Weighted], u: f64) -> u32 {
     let target = u * total(weighted);
     let mut sum = 0.0;
     let mut last = 0;
-    for &(weight, token) in weighted.iter().filter(|(weight, _)| *weight > 0.0) {
+    for &(weight, column) in weighted.iter().filter(|(weight, _)| *weight > 0.0) {
         sum += f64::from(weight);
-        last = token;
+        last = column;
         if sum > target {
             break;
         }

@@ -73,12 +73,13 @@ impl Search {
             if observer.on_step().is_break() {
                 return Err(cancelled());
             }
-            let logits = scorer.step(tokens, parents)?;
+            scorer.step(tokens, parents)?;
             let at_step = |error: Error| error.at(format_args!("step {step}"));
-            self.state.choose(self.kernels, logits, requests).map_err(at_step)?;
+            self.state.choose(self.kernels, scorer, requests).map_err(at_step)?;
             self.state.advance(scorer, requests, observer).map_err(at_step)?;
         }
-        Ok((0..requests.len()).map(|sentence| self.state.hypotheses(sentence)).collect())
+        let found = |sentence| self.state.hypotheses(sentence, scorer.missed(sentence));
+        Ok((0..requests.len()).map(found).collect())
     }
 
     fn check(&self, vocabulary: usize, requests: &[Request]) -> Result<()> {
@@ -99,6 +100,6 @@ impl Search {
 }
 
 /// The error of a search that its observer ended.
-pub(super) fn cancelled() -> Error {
+pub(crate) fn cancelled() -> Error {
     Error::new(ErrorKind::Cancelled, "the observer cancelled the search")
 }

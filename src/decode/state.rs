@@ -8,7 +8,7 @@ use super::history::{Branch, History};
 use super::memory::Memory;
 use super::options::{DecodeOptions, Scores, Setup, Strategy, within};
 use super::ranking::{Ranking, Scoring};
-use super::request::{Ending, Hypotheses, Hypothesis, Request};
+use super::request::{Ending, Hypotheses, Hypothesis, Request, Scope};
 use super::sample::Weighted;
 use crate::error::Result;
 
@@ -62,6 +62,8 @@ pub(super) struct Sentence {
     pub told: usize,
     /// Source tokens, where attention is used.
     pub source: usize,
+    /// What is chosen from.
+    pub scope: Scope,
 }
 
 impl State {
@@ -127,9 +129,13 @@ impl State {
         (&self.tokens, &self.parents)
     }
 
-    /// What was found for `sentence`.
-    pub fn hypotheses(&self, sentence: usize) -> Hypotheses {
-        let Sentence { fed, source, .. } = self.sentences[sentence];
+    /// What was found for `sentence`, of whose choices from a shortlist `missed` better ones, if that was verified.
+    pub fn hypotheses(&self, sentence: usize, missed: Option<usize>) -> Hypotheses {
+        let Sentence { fed, source, scope, .. } = self.sentences[sentence];
+        let scope = match (scope, missed) {
+            (Scope::Shortlist, Some(missed)) => Scope::Verified { missed },
+            (scope, _) => scope,
+        };
         let finished = self.ranking.of(sentence).iter();
         let hypotheses = finished.map(|finished| {
             let scored = self.options.scores != Scores::Skip;
@@ -152,6 +158,6 @@ impl State {
         let forced = sentence * (self.setup.prefix - 1);
         let prefix_log_probs =
             self.prefix_log_probs.get(forced..forced + fed - 1).unwrap_or_default().to_vec();
-        Hypotheses { hypotheses, prefix_log_probs, source_length: source }
+        Hypotheses { hypotheses, prefix_log_probs, source_length: source, scope }
     }
 }

@@ -8,8 +8,8 @@ use super::frontier::{Candidate, Frontier, Row, log_prob, most_probable, normali
 use super::observer::Observer;
 use super::options::{Scores, Strategy};
 use super::ranking::Finished;
-use super::request::{Ending, Request};
-use super::scorer::Scorer;
+use super::request::{Ending, Request, Scope};
+use super::scorer::{Columns, Logits, Scorer};
 use super::search::cancelled;
 use super::state::State;
 use crate::error::{Error, ErrorKind, Result};
@@ -17,53 +17,52 @@ use crate::kernels::Kernels;
 
 /// Choosing: what the logits say.
 impl State {
-    /// Finds the best continuations of every sentence. `logits` [rows, V] are changed.
+    /// Finds the best continuations of every sentence. The scorer's logits are changed.
     pub fn choose(
         &mut self,
         kernels: &'static Kernels,
-        logits: &mut [f32],
+        scorer: &mut (impl Scorer + ?Sized),
         requests: &[Request],
     ) -> Result<()> {
-        let (rows, columns) = (self.rows.len(), self.setup.vocabulary);
-        if logits.len() != rows * columns {
-            let message = format!("the scorer gave {} logits for {rows} rows of {columns}", logits.len());
-            return Err(Error::new(ErrorKind::Schema, message));
-        }
         self.candidates.clear();
         for (index, request) in requests.iter().enumerate() {
             let rows = self.sentences[index].rows.clone();
             if rows.is_empty() {
                 continue;
             }
-            let logits = &mut logits[rows.start * columns..rows.end * columns];
             let start = self.candidates.len();
+            let logits = scorer.logits(rows.clone());
             self.choose_for(kernels, index, request, logits)
                 .map_err(|error| error.at(format_args!("sentence {index}")))?;
             self.sentences[index].candidates = start..self.candidates.len();
+            if !self.sentences[index].candidates.is_empty() {
+                scorer.chose(rows);
+            }
         }
         Ok(())
     }
 
-    /// Finds the best continuations of one sentence, whose rows have the `logits` [rows of the sentence, V].
+    /// Finds the best continuations of one sentence, whose rows have the `logits` [rows of the sentence, C].
     fn choose_for(
         &mut self,
         kernels: &'static Kernels,
         index: usize,
         request: &Request,
-        logits: &mut [f32],
+        mut logits: Logits<'_>,
     ) -> Result<()> {
+        self.check(index, &logits)?;
         if let Some(&token) = request.prefix.get(self.sentences[index].fed) {
-            return self.score_forced(kernels, index, token, logits);
+            return self.score_forced(kernels, index, token, &mut logits);
         }
-        self.constrain(index, request, logits);
-        let Self { options, setup, rows, candidates, weighted, .. } = self;
+        self.constrain(index, request, &mut logits);
+        let Self { options, rows, candidates, weighted, .. } = self;
         let live = self.sentences[index].rows.clone();
         let frontier = Frontier {
             kernels,
             rows: &rows[live.clone()],
             first: live.start,
-            logits,
-            vocabulary: setup.vocabulary,
+            logits: logits.values,
+            columns: logits.columns,
             constrained: options.can_forbid(),
         };
         let before = candidates.len();
@@ -78,27 +77,50 @@ impl State {
         if none { Err(nothing_left()) } else { Ok(()) }
     }
 
+    /// Refuses logits that do not fit the sentence's rows or have no column for the end token.
+    fn check(&mut self, index: usize, logits: &Logits<'_>) -> Result<()> {
+        let sentence = &mut self.sentences[index];
+        let (given, rows, columns) = (logits.values.len(), sentence.rows.len(), logits.columns.len());
+        let end = self.setup.end;
+        if given != rows * columns || logits.columns.column(end).is_none() {
+            let message =
+                format!("the scorer gave {given} logits for {rows} rows of {columns} with end token {end}");
+            return Err(Error::new(ErrorKind::Schema, message));
+        }
+        if let Columns::Listed(_) = logits.columns {
+            sentence.scope = Scope::Shortlist;
+        }
+        Ok(())
+    }
+
     /// Keeps the log-probability of a token of the prefix, where it was asked for.
-    fn score_forced(&mut self, kernels: &Kernels, index: usize, token: u32, logits: &[f32]) -> Result<()> {
+    fn score_forced(
+        &mut self,
+        kernels: &Kernels,
+        index: usize,
+        token: u32,
+        logits: &mut Logits<'_>,
+    ) -> Result<()> {
         if self.options.scores == Scores::Tokens {
-            let normalizer = normalizer(kernels, logits, false)?.ok_or_else(nothing_left)?;
+            let normalizer = normalizer(kernels, logits.values, false)?.ok_or_else(nothing_left)?;
             let place = index * (self.setup.prefix - 1) + self.sentences[index].fed - 1;
-            self.prefix_log_probs[place] = log_prob(logits[token as usize], normalizer);
+            let logit = logits.of(token).map_or(f32::NEG_INFINITY, |logit| *logit);
+            self.prefix_log_probs[place] = log_prob(logit, normalizer);
         }
         Ok(())
     }
 
     /// Applies the options' constraints to the logits of one sentence.
-    fn constrain(&mut self, index: usize, request: &Request, logits: &mut [f32]) {
+    fn constrain(&mut self, index: usize, request: &Request, logits: &mut Logits<'_>) {
         let sentence = &self.sentences[index];
         let rows = &self.rows[sentence.rows.clone()];
-        for (row, logits) in rows.iter().zip(logits.chunks_exact_mut(self.setup.vocabulary)) {
+        for (row, mut logits) in rows.iter().zip(logits.rows()) {
             self.sequence.clear();
             if self.options.needs_sequence() {
                 self.sequence.extend_from_slice(&request.prefix[1..]);
                 self.history.read(row.branch, 0, &mut self.sequence);
             }
-            self.options.constrain(logits, &mut self.sequence, sentence.length, self.setup.end);
+            self.options.constrain(&mut logits, &mut self.sequence, sentence.length, self.setup.end);
         }
     }
 }

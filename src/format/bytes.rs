@@ -45,6 +45,11 @@ impl<'a, T: Word> List<'a, T> {
         self.words.len()
     }
 
+    /// Element `index`.
+    pub fn get(&self, index: usize) -> Option<T> {
+        self.words.get(index).map(|&word| T::from_le_bytes(word))
+    }
+
     /// Whether there is no element.
     pub fn is_empty(&self) -> bool {
         self.words.is_empty()

@@ -1,7 +1,7 @@
 //! A model file, opened: the sections by what they hold.
 
 use super::section::{Section, SectionKind, SectionTable};
-use super::{Golden, MAGIC, Metadata, TensorIndex, VERSION};
+use super::{Golden, MAGIC, Metadata, Shortlist, TensorIndex, VERSION};
 use crate::error::{Error, ErrorKind, Result};
 use core::mem::align_of;
 
@@ -17,7 +17,7 @@ impl<'a> File<'a> {
     /// Checks the structure of `bytes`, a whole file whose first byte lies at an address that is a multiple of 4 (of
     /// 64 for speed; [`AlignedBytes`](crate::tensor::AlignedBytes) and mappings do).
     ///
-    /// Allocates nothing and reads neither vocabularies nor weights: those are checked by
+    /// Allocates nothing and reads neither vocabularies nor lists nor weights: those are checked by
     /// [`verify`](Self::verify).
     ///
     /// # Errors
@@ -43,6 +43,7 @@ impl<'a> File<'a> {
             file.section(kind).map(|bytes| Metadata::parse(bytes, name)).transpose()?;
         }
         file.section(SectionKind::Golden).map(Golden::parse).transpose()?;
+        file.section(SectionKind::Shortlist).map(Shortlist::parse).transpose()?;
         Ok(file)
     }
 
@@ -94,6 +95,11 @@ impl<'a> File<'a> {
     /// The golden sentences, if the file has some.
     pub fn golden(&self) -> Option<Golden<'a>> {
         Golden::parse(self.section(SectionKind::Golden)?).ok()
+    }
+
+    /// The lexical shortlist, if the file has one.
+    pub fn shortlist(&self) -> Option<Shortlist<'a>> {
+        Shortlist::parse(self.section(SectionKind::Shortlist)?).ok()
     }
 
     /// The tensors.

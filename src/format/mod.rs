@@ -17,6 +17,7 @@ mod metadata_builder;
 #[cfg(feature = "std")]
 mod replace;
 mod section;
+mod shortlist;
 mod tensor_ref;
 mod verify;
 mod writer;
@@ -31,6 +32,7 @@ pub use metadata_builder::{MetadataBuilder, ToValue};
 #[cfg(feature = "std")]
 pub use replace::write_atomically;
 pub use section::{Section, SectionKind};
+pub use shortlist::{Shortlist, ShortlistBuilder, Tokens};
 pub use tensor_ref::{Layout, Shape, TensorRef};
 pub use writer::Writer;
 

@@ -26,7 +26,7 @@ pub enum SectionKind {
     SourceVocabulary,
     /// 6: the vocabulary of the target.
     TargetVocabulary,
-    /// 7: a lexical shortlist.
+    /// 7: a lexical shortlist, see [`Shortlist`](super::Shortlist).
     Shortlist,
     /// 8: inputs with the outputs that the model must give for them.
     Golden,

@@ -7,7 +7,7 @@ use crate::tensor::{Dtype, K_GROUP, Matrix, PANEL_ROWS, Panels};
 use core::ops::Range;
 
 impl File<'_> {
-    /// Reads the whole file: checksums, padding, and the weights.
+    /// Reads the whole file: checksums, padding, the shortlist and the weights.
     ///
     /// After it every weight and scale is finite, no scale is negative, int8 values are in [-127, 127], the sums are
     /// those of the rows, and padding is zero.
@@ -18,6 +18,9 @@ impl File<'_> {
     pub fn verify(&self) -> Result<()> {
         self.verify_sections()?;
         self.verify_padding()?;
+        if let Some(shortlist) = self.shortlist() {
+            shortlist.verify()?;
+        }
         self.tensors().iter().try_for_each(|tensor| self.verify_tensor(&tensor))
     }
 

@@ -19,7 +19,6 @@ pub(super) struct Buffers {
     pub attention_stride: usize,
     pub memory: Vec<Vec<f32>>,
     pub history: Vec<Vec<f32>>,
-    pub logits: Vec<f32>,
     pub alignments: Vec<f32>,
     pub positions: PositionCodes,
 }
@@ -47,7 +46,6 @@ impl Buffers {
             attention_stride: plan.attention_stride,
             memory: layers(plan.memory)?,
             history: layers(plan.history)?,
-            logits: plan.zeroed(plan.logits)?,
             alignments: plan.zeroed(plan.alignments)?,
             positions: PositionCodes::new(spec, plan)?,
         })

@@ -3,7 +3,7 @@
 use super::buffers::Buffers;
 use super::cache::{Hypotheses, Sources};
 use super::spec::ModelSpec;
-use super::weights::{Decoder, History, Weights};
+use super::weights::{Decoder, History};
 use crate::kernels::{Activation, Attention, Residual, RowIndex, Rows};
 use crate::nn::{
     Alignments, AttendRows, Context, CrossAttention, FfnBuffers, Norm, Query, SelfAttention, Ssru, SsruRows,
@@ -35,17 +35,17 @@ struct Step<'a> {
     hypotheses: &'a Hypotheses,
 }
 
-/// Feeds `tokens` \[M\] to the hypotheses; their logits are in the first rows of `buffers.logits`.
+/// Feeds `tokens` \[M\] to the hypotheses; what the output projection takes of them is in the first rows of `buffers.x`.
 pub(super) fn step(
     ctx: &Context<'_>,
     spec: &ModelSpec,
-    weights: &Weights,
+    decoder: &Decoder,
     sources: &Sources,
     hypotheses: &Hypotheses,
     tokens: &[u32],
     buffers: &mut Buffers,
 ) {
-    let (d, m, decoder) = (spec.d_model, tokens.len(), &weights.decoder);
+    let (d, m) = (spec.d_model, tokens.len());
     let step = Step { ctx, spec, decoder, sources, hypotheses };
 
     let x = &mut buffers.x[..m * d]; // [M, D]
@@ -66,7 +66,7 @@ pub(super) fn step(
         let ffn = FfnBuffers { up: wide, gated: narrow, normed };
         layer.ffn.forward(ctx, spec.norm_order, d, ffn, quantized, &mut x[..m * d]);
     }
-    let Buffers { x, normed, quantized, logits, .. } = buffers;
+    let Buffers { x, normed, .. } = buffers;
     let x = &mut x[..m * d];
     if let Some(norm) = &decoder.side.final_norm {
         norm.forward_in_place(ctx, x, normed);
@@ -74,8 +74,6 @@ pub(super) fn step(
     if spec.output_scale != 1.0 {
         x.iter_mut().for_each(|x| *x *= spec.output_scale);
     }
-    let logits = &mut logits[..m * spec.target_vocabulary]; // [M, V]
-    weights.output.forward(ctx, x, quantized, Activation::Identity, Residual::None, logits);
 }
 
 impl Step<'_> {

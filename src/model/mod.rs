@@ -2,29 +2,33 @@
 
 mod buffers;
 mod cache;
+mod candidates;
 mod decoder;
 mod encoder;
+mod output;
 mod plan;
 mod session;
 mod spec;
 mod storage;
+mod verification;
 mod weights;
 
-pub use plan::{Alignment, SessionShape};
+pub use plan::{Alignment, SessionShape, ShortlistMode};
 pub use session::Session;
 pub use spec::{Autoregression, ModelSpec, NormKind, Positions, Presence, Tying};
 pub use weights::{SchemaEntry, schema};
 
 use alloc::format;
+use core::ops::Range;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{File, SectionKind};
+use crate::format::{File, SectionKind, Shortlist};
 use crate::kernels::Kernels;
 use crate::nn::Context;
 use crate::tensor::AlignedBytes;
 use crate::text::Vocabulary;
 use crate::threads::Pool;
-use plan::Plan;
+use plan::{Listing, Plan};
 use storage::Storage;
 use weights::Weights;
 
@@ -37,6 +41,8 @@ pub struct Model {
     target_vocabulary: Option<Vocabulary<'static>>,
     spec: ModelSpec,
     weights: Weights,
+    /// The shortlist's section in the file.
+    shortlist: Option<Range<usize>>,
     kernels: &'static Kernels,
     storage: Storage,
 }
@@ -111,8 +117,13 @@ impl Model {
                 return Err(Error::new(ErrorKind::Schema, message));
             }
         }
+        if let Some(shortlist) = file.shortlist() {
+            check_shortlist(&shortlist, &spec)?;
+        }
+        let shortlist = file.sections().find(|section| section.kind == SectionKind::Shortlist);
+        let shortlist = shortlist.map(|section| section.range);
         let kernels = Kernels::detect()?;
-        Ok(Self { source_vocabulary, target_vocabulary, spec, weights, kernels, storage })
+        Ok(Self { source_vocabulary, target_vocabulary, spec, weights, shortlist, kernels, storage })
     }
 
     /// The same model on other kernels of this CPU: for tests and comparisons.
@@ -136,6 +147,11 @@ impl Model {
         self.target_vocabulary.as_ref().or(self.source_vocabulary.as_ref())
     }
 
+    /// The lexical shortlist, if the file has one.
+    pub fn shortlist(&self) -> Option<Shortlist<'_>> {
+        Shortlist::parse(self.bytes().get(self.shortlist.clone()?)?).ok()
+    }
+
     /// The kernels that it runs on.
     pub fn kernels(&self) -> &'static Kernels {
         self.kernels
@@ -150,13 +166,43 @@ impl Model {
     /// worker threads are the system's and not among them.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidOption`] for a shape of nothing,
+    /// [`ErrorKind::InvalidOption`] for a shape of nothing, and for a shortlist that the file does not have;
     /// [`ErrorKind::InputTooLong`] for lengths beyond the model's positions.
     pub fn plan(&self, shape: &SessionShape) -> Result<u64> {
-        Ok(Plan::new(&self.spec, shape)?.bytes())
+        Ok(self.session_plan(shape)?.bytes())
+    }
+
+    fn session_plan(&self, shape: &SessionShape) -> Result<Plan> {
+        let listing = match shape.shortlist {
+            ShortlistMode::Off => None,
+            ShortlistMode::On | ShortlistMode::Verify => {
+                let shortlist = self.shortlist().ok_or_else(|| {
+                    let message = "the model file has no shortlist: `siskin-export shortlist` adds one";
+                    Error::new(ErrorKind::InvalidOption, message)
+                })?;
+                let dtype = self.weights.output.weight.dtype;
+                Some(Listing::new(&self.spec, dtype, &shortlist, shape.source_length))
+            }
+        };
+        Plan::new(&self.spec, shape, listing)
     }
 
     fn context<'a>(&'a self, pool: &'a Pool) -> Context<'a> {
         Context { bytes: self.bytes(), kernels: self.kernels, pool }
     }
+}
+
+/// The lists are those of this model's vocabularies, and a hypothesis can always end.
+fn check_shortlist(shortlist: &Shortlist<'_>, spec: &ModelSpec) -> Result<()> {
+    let listed = (shortlist.source_vocabulary(), shortlist.target_vocabulary());
+    let vocabularies = (spec.source_vocabulary, spec.target_vocabulary);
+    if listed != vocabularies || !shortlist.always().contains(spec.end) {
+        let message = format!(
+            "the shortlist is of vocabularies of {listed:?} tokens, the model has {vocabularies:?}; or it does not \
+             always list the end token {}",
+            spec.end
+        );
+        return Err(Error::new(ErrorKind::Schema, message));
+    }
+    Ok(())
 }

@@ -3,10 +3,12 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use super::spec::{Autoregression, ModelSpec, Positions};
+use super::spec::{Autoregression, ModelSpec, Positions, Presence};
+use super::verification::ENOUGH;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::Shortlist;
 use crate::nn::{FFN_ROWS, FfnShape};
-use crate::tensor::{Element, K_GROUP};
+use crate::tensor::{Dtype, Element, K_GROUP, PANEL_ROWS, PackedMatrix};
 use crate::threads::{MAX_THREADS, Pool};
 
 /// What a session is made for: the most of everything.
@@ -24,6 +26,20 @@ pub struct SessionShape {
     pub threads: usize,
     /// Whether the cross-attention of each step is kept.
     pub alignments: Alignment,
+    /// Which logits are computed.
+    pub shortlist: ShortlistMode,
+}
+
+/// Whether the model's shortlist is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ShortlistMode {
+    /// It is not: logits are of the whole vocabulary.
+    #[default]
+    Off,
+    /// Logits are of the tokens that are listed for the sentence.
+    On,
+    /// The same, and choices are held against the whole vocabulary when there are many.
+    Verify,
 }
 
 /// Whether the cross-attention of each step is kept.
@@ -59,8 +75,12 @@ pub(super) struct Plan {
     pub history: usize,
     /// Slots that the rows of a step read [R, T].
     pub ancestry: usize,
-    /// Logits [R, V].
+    /// Logits [R, V], or [R, C] of listed tokens.
     pub logits: usize,
+    /// What a shortlist needs.
+    pub listing: Option<Listing>,
+    /// Choices that are noted before they are verified.
+    pub verified: usize,
     /// Position codes.
     pub positions: usize,
     /// Their frequencies.
@@ -79,13 +99,51 @@ pub(super) struct Plan {
     pub pool_bytes: usize,
 }
 
+/// What a shortlist needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Listing {
+    /// Most tokens that are listed for a sentence, C: whole panels.
+    pub capacity: usize,
+    /// Columns of the output projection.
+    pub columns: usize,
+    /// Type of its weights.
+    pub dtype: Dtype,
+    /// Whether it has a bias.
+    pub bias: Presence,
+    /// Words with a bit for each token.
+    pub bits: usize,
+}
+
+impl Listing {
+    /// For sources of at most `source_length` tokens and an output projection of type `dtype`.
+    pub fn new(spec: &ModelSpec, dtype: Dtype, shortlist: &Shortlist<'_>, source_length: usize) -> Self {
+        let most = source_length.saturating_mul(shortlist.longest()).saturating_add(shortlist.always().len());
+        Self {
+            capacity: most.min(spec.target_vocabulary).next_multiple_of(PANEL_ROWS),
+            columns: spec.d_model,
+            dtype,
+            bias: spec.output_bias,
+            bits: spec.target_vocabulary.div_ceil(64),
+        }
+    }
+
+    /// Bytes for a batch.
+    fn bytes(&self, batch: usize) -> usize {
+        let all = batch.saturating_mul(self.capacity);
+        let bias = if self.bias == Presence::Present { 4 } else { 0 };
+        let tokens = all.saturating_mul(4 + bias);
+        let rows = PackedMatrix::bytes(self.dtype, all, self.columns);
+        rows.saturating_add(tokens).saturating_add(8 * self.bits + batch * size_of::<usize>())
+    }
+}
+
 impl Plan {
-    /// The plan of a session of `shape` for a model of `spec`.
+    /// The plan of a session of `shape` for a model of `spec`, with the `listing` that the shape asks for.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidOption`] for a shape of nothing, [`ErrorKind::InputTooLong`] for lengths beyond the model's
     /// positions.
-    pub fn new(spec: &ModelSpec, shape: &SessionShape) -> Result<Self> {
+    pub fn new(spec: &ModelSpec, shape: &SessionShape, listing: Option<Listing>) -> Result<Self> {
         shape.validate(spec)?;
         let tokens = product([shape.batch, shape.source_length]);
         let rows = product([shape.batch, shape.beam]);
@@ -110,19 +168,28 @@ impl Plan {
             Positions::Sinusoidal(_) => (product([longest, d]), d / 2),
             _ => (0, 0),
         };
+        let verified =
+            if shape.shortlist == ShortlistMode::Verify { rows.saturating_add(ENOUGH - 1) } else { 0 };
+        let columns = match (shape.shortlist, listing) {
+            (ShortlistMode::On, Some(listing)) => listing.capacity,
+            _ => spec.target_vocabulary,
+        };
         Ok(Self {
             stream: product([most, d]),
             wide: product([most, 3, i]).max(product([ffn_rows, up])).max(cells),
             narrow: product([most, i]).max(product([ffn_rows, gated])).max(cells / 2),
             quantized_values: product([most, quantized_width(d.max(i))])
+                .max(product([verified, quantized_width(d)]))
                 .max(product([ffn_rows, quantized_width(f)])),
-            quantized_rows: most,
+            quantized_rows: most.max(verified),
             attention_stride,
             attention_scratch: product([shape.threads.clamp(1, MAX_THREADS), 2, attention_stride]),
             memory: product([tokens, 2, i]),
             history,
             ancestry,
-            logits: product([rows, spec.target_vocabulary]),
+            logits: product([rows, columns]).max(product([verified, PANEL_ROWS])),
+            listing,
+            verified,
             positions,
             frequencies,
             alignments: match shape.alignments {
@@ -142,12 +209,15 @@ impl Plan {
     /// # Errors
     /// [`ErrorKind::MemoryLimit`] where there is no memory for them.
     pub fn zeroed<T: Element>(&self, count: usize) -> Result<Vec<T>> {
-        Vec::<T>::new().try_reserve_exact(count).map_err(|_| {
-            let message = format!("no memory for a session of {} bytes: lower batch or beam", self.bytes());
-            Error::new(ErrorKind::MemoryLimit, message)
-        })?;
+        Vec::<T>::new().try_reserve_exact(count).map_err(|_| self.refused())?;
         // `vec!` of zeros leaves the pages untouched until they are used.
         Ok(alloc::vec![T::default(); count])
+    }
+
+    /// The error where there is no memory for the session.
+    pub fn refused(&self) -> Error {
+        let message = format!("no memory for a session of {} bytes: lower batch or beam", self.bytes());
+        Error::new(ErrorKind::MemoryLimit, message)
     }
 
     /// Bytes that a session allocates.
@@ -168,7 +238,20 @@ impl Plan {
         let words: u64 =
             floats.iter().chain(&integers).map(|&(count, size)| count as u64 * size as u64).sum();
         let lists = 2 * self.layers * size_of::<Vec<f32>>();
-        let others = [8 * self.frequencies, self.quantized_values, lists, self.pool_bytes];
+        let starts = (self.rows + 1) * size_of::<usize>();
+        let listing = self.listing.map_or(0, |listing| listing.bytes(self.batch));
+        let noted = self.listing.map_or(0, |listing| product([self.verified, 4 * listing.columns + 8]));
+        let missed = if self.verified > 0 { 4 * self.batch } else { 0 };
+        let others = [
+            8 * self.frequencies,
+            self.quantized_values,
+            lists,
+            self.pool_bytes,
+            starts,
+            listing,
+            noted,
+            missed,
+        ];
         4 * words + others.iter().map(|&bytes| bytes as u64).sum::<u64>()
     }
 }

@@ -2,11 +2,14 @@
 
 use alloc::format;
 use alloc::sync::Arc;
+use core::ops::Range;
 
 use super::buffers::Buffers;
 use super::cache::{Hypotheses, Sources};
-use super::plan::{Plan, SessionShape};
+use super::output::Output;
+use super::plan::{SessionShape, ShortlistMode};
 use super::spec::ModelSpec;
+use super::verification::ENOUGH;
 use super::{Model, decoder, encoder};
 use crate::error::{Error, ErrorKind, Result};
 use crate::threads::Pool;
@@ -19,6 +22,7 @@ pub struct Session {
     sources: Sources,
     hypotheses: Hypotheses,
     buffers: Buffers,
+    output: Output,
 }
 
 impl Session {
@@ -28,11 +32,12 @@ impl Session {
     /// As [`Model::plan`]; [`ErrorKind::MemoryLimit`] if the system has not that much memory.
     pub fn new(model: Arc<Model>, shape: SessionShape) -> Result<Self> {
         let spec = model.spec();
-        let plan = Plan::new(spec, &shape)?;
+        let plan = model.session_plan(&shape)?;
         let buffers = Buffers::new(spec, &plan)?;
         let sources = Sources::new(&plan, shape.source_length)?;
         let hypotheses = Hypotheses::new(&plan)?;
-        Ok(Self { pool: Pool::new(shape.threads), model, shape, sources, hypotheses, buffers })
+        let output = Output::new(&plan)?;
+        Ok(Self { pool: Pool::new(shape.threads), model, shape, sources, hypotheses, buffers, output })
     }
 
     /// The model that runs.
@@ -48,12 +53,43 @@ impl Session {
     /// Encodes a batch of source sentences and gets ready for its first [`step`](Self::step).
     ///
     /// # Errors
-    /// A batch or a sentence larger than the session was made for, a sentence without a token, or a token that is not in
-    /// the vocabulary.
+    /// A batch or a sentence larger than the session was made for, a sentence without a token, a token that is not in
+    /// the vocabulary, or a damaged shortlist.
     pub fn encode<'s>(&mut self, sentences: impl IntoIterator<Item = &'s [u32]>) -> Result<()> {
+        self.begin(sentences)?;
+        let (ctx, Some(candidates)) = (self.model.context(&self.pool), &mut self.output.candidates) else {
+            return Ok(());
+        };
+        let shortlist = self.model.shortlist();
+        for sentence in 0..self.sources.len() {
+            let (first, count) = self.sources.span(sentence);
+            let source = &self.sources.tokens[first..first + count];
+            if let Some(shortlist) = &shortlist {
+                candidates.push(&ctx, &self.model.weights.output, shortlist, source)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// [`encode`](Self::encode) for steps over the whole vocabulary, though the shape asks for a shortlist that is
+    /// verified.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode); [`ErrorKind::InvalidOption`] if the session has no room for such steps, because
+    /// its shortlist is not to be verified.
+    pub fn encode_full<'s>(&mut self, sentences: impl IntoIterator<Item = &'s [u32]>) -> Result<()> {
+        if self.shape.shortlist == ShortlistMode::On {
+            let message = "the session was made for listed tokens only: make it with ShortlistMode::Verify";
+            return Err(Error::new(ErrorKind::InvalidOption, message));
+        }
+        self.begin(sentences)
+    }
+
+    fn begin<'s>(&mut self, sentences: impl IntoIterator<Item = &'s [u32]>) -> Result<()> {
         let spec = &self.model.spec;
         self.hypotheses.begin(0);
         self.sources.clear();
+        self.output.clear();
         for (i, sentence) in sentences.into_iter().enumerate() {
             check_sentence(i, sentence, &self.shape, spec)?;
             self.sources.push(sentence);
@@ -66,7 +102,8 @@ impl Session {
     }
 
     /// Feeds one token to each hypothesis. Hypothesis `i` continues row `parents[i]` of the step before; at the first
-    /// step after [`encode`](Self::encode) it starts sentence `parents[i]`. Gives the logits [rows, Vt].
+    /// step after [`encode`](Self::encode) it starts sentence `parents[i]`. Gives the logits [rows, Vt]; with a
+    /// shortlist, row after row, those of the tokens that are [`listed`](Self::listed) for the row's sentence.
     ///
     /// # Errors
     /// More rows or steps than the session was made for, a parent that does not exist, or a token that is not in the
@@ -92,18 +129,45 @@ impl Session {
             let message = format!("the session was made for targets of {} tokens", self.shape.target_length);
             return Err(Error::new(ErrorKind::InputTooLong, message));
         }
-        self.hypotheses.advance(parents);
+        let (ctx, weights) = (self.model.context(&self.pool), &self.model.weights);
+        let Self { sources, hypotheses, buffers, output, .. } = self;
+        output.verify(&ctx, &weights.output, &mut buffers.quantized, ENOUGH);
+        hypotheses.advance(parents);
+        decoder::step(&ctx, spec, &weights.decoder, sources, hypotheses, tokens, buffers);
+        let x = &buffers.x[..tokens.len() * spec.d_model];
+        Ok(output.forward(&ctx, &weights.output, hypotheses, x, &mut buffers.quantized))
+    }
+
+    /// The tokens that the columns of `sentence`'s logits stand for, ascending; `None` where it is all of them.
+    pub fn listed(&self, sentence: usize) -> Option<&[u32]> {
+        self.output.listed(sentence)
+    }
+
+    /// The logits of the last step for `rows` of one sentence, one row behind the other, and the tokens of their
+    /// columns as in [`listed`](Self::listed).
+    ///
+    /// # Panics
+    /// If the last step had no such rows.
+    pub fn logits(&mut self, rows: Range<usize>) -> (&mut [f32], Option<&[u32]>) {
+        let sentence = self.hypotheses.sentence(rows.start);
+        self.output.logits(rows, sentence)
+    }
+
+    /// Notes that the next tokens of `rows` were chosen by their logits as they are: with [`ShortlistMode::Verify`] no
+    /// token that is not listed may have as high a logit as the highest of them.
+    ///
+    /// # Panics
+    /// If the last step had no such rows, or if they are noted twice.
+    pub fn chose(&mut self, rows: Range<usize>) {
+        self.output.note(&self.hypotheses, &self.buffers.x, rows);
+    }
+
+    /// Of the choices for `sentence` since [`encode`](Self::encode) those in which a token that is not listed had at
+    /// least the logit of every listed one. `None` if choices are not verified. The logits of the last step are lost.
+    pub fn missed(&mut self, sentence: usize) -> Option<usize> {
         let ctx = self.model.context(&self.pool);
-        decoder::step(
-            &ctx,
-            spec,
-            &self.model.weights,
-            &self.sources,
-            &self.hypotheses,
-            tokens,
-            &mut self.buffers,
-        );
-        Ok(&mut self.buffers.logits[..tokens.len() * spec.target_vocabulary])
+        self.output.verify(&ctx, &self.model.weights.output, &mut self.buffers.quantized, 1);
+        self.output.missed(sentence)
     }
 
     /// Cross-attention weights of `row` in the last step, averaged over the heads of the last layer: one for each

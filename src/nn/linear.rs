@@ -1,11 +1,12 @@
 //! Linear projections.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::Context;
 use crate::format::TensorRef;
 use crate::kernels::{Activation, Activations, Epilogue, Residual};
-use crate::tensor::{ColumnsMut, Dtype, K_GROUP, PANEL_ROWS};
+use crate::tensor::{ColumnsMut, Dtype, K_GROUP, Matrix, PANEL_ROWS};
 use crate::threads::MAX_THREADS;
 
 /// Multiply-adds below which a product stays on one thread: handing out work costs some microseconds.
@@ -32,33 +33,43 @@ impl Linear {
         out: &mut [f32],
     ) {
         let weight = self.weight.matrix(ctx.bytes);
-        let activations = match weight.dtype() {
-            Dtype::I8 => quantized.fill(ctx, x, weight.columns()),
-            Dtype::F32 | Dtype::F16 => Activations::F32 { rows: x },
-        };
+        let activations = quantized.prepare(ctx, x, &weight);
         let bias = self.bias.as_ref().map(|bias| bias.rows(ctx.bytes));
-        let epilogue = Epilogue { bias, activation, residual };
-
-        let work = x.len() * weight.rows();
-        let count = if work < PARALLEL_WORK { 1 } else { ctx.pool.threads().min(weight.panels()) };
-        let mut parts = heapless::Vec::<_, MAX_THREADS>::new();
-        let mut rest = ColumnsMut::new(out, weight.rows());
-        let mut first = 0;
-        for part in 1..=count {
-            let end = weight.panels() * part / count;
-            let columns = (end * PANEL_ROWS).min(weight.rows()) - first * PANEL_ROWS;
-            let (mine, others) = rest.split_at(columns);
-            rest = others;
-            let pushed = parts.push((first..end, Some(mine)));
-            debug_assert!(pushed.is_ok(), "a pool has at most MAX_THREADS threads");
-            first = end;
-        }
-        ctx.pool.each(&mut parts, |(panels, columns)| {
-            if let Some(columns) = columns.take() {
-                ctx.kernels.gemm(activations, &weight, &epilogue, panels.clone(), columns);
-            }
-        });
+        let (epilogue, panels) = (Epilogue { bias, activation, residual }, 0..weight.panels());
+        project(ctx, activations, &weight, &epilogue, panels, out);
     }
+}
+
+/// `out = epilogue(activations * weight^T)` for the rows of `panels`, shared by the threads where that is worth it:
+/// `out` [M, rows of `panels`].
+pub fn project(
+    ctx: &Context<'_>,
+    activations: Activations<'_>,
+    weight: &Matrix<'_>,
+    epilogue: &Epilogue<'_>,
+    panels: Range<usize>,
+    out: &mut [f32],
+) {
+    let columns =
+        |panels: &Range<usize>| (panels.end * PANEL_ROWS).min(weight.rows()) - panels.start * PANEL_ROWS;
+    let work = out.len() * weight.columns();
+    let count = if work < PARALLEL_WORK { 1 } else { ctx.pool.threads().min(panels.len()) };
+    let mut parts = heapless::Vec::<_, MAX_THREADS>::new();
+    let mut rest = ColumnsMut::new(out, columns(&panels));
+    let mut first = panels.start;
+    for part in 1..=count {
+        let end = panels.start + panels.len() * part / count;
+        let (mine, others) = rest.split_at(columns(&(first..end)));
+        rest = others;
+        let pushed = parts.push((first..end, Some(mine)));
+        debug_assert!(pushed.is_ok(), "a pool has at most MAX_THREADS threads");
+        first = end;
+    }
+    ctx.pool.each(&mut parts, |(panels, columns)| {
+        if let Some(columns) = columns.take() {
+            ctx.kernels.gemm(activations, weight, epilogue, panels.clone(), columns);
+        }
+    });
 }
 
 /// Room for rows quantized to int8, one scale a row.
@@ -72,6 +83,19 @@ impl Quantized {
     /// multiple of 4.
     pub fn new(values: Vec<i8>, scales: Vec<f32>) -> Self {
         Self { values, scales }
+    }
+
+    /// The rows of `x` [M, K] as a product with `weight` [N, K] takes them.
+    pub fn prepare<'a>(
+        &'a mut self,
+        ctx: &Context<'_>,
+        x: &'a [f32],
+        weight: &Matrix<'_>,
+    ) -> Activations<'a> {
+        match weight.dtype() {
+            Dtype::I8 => self.fill(ctx, x, weight.columns()),
+            Dtype::F32 | Dtype::F16 => Activations::F32 { rows: x },
+        }
     }
 
     /// The rows of `x` [M, `columns`], quantized.

@@ -15,7 +15,7 @@ mod ssru;
 pub use attention::{Alignments, AttendRows, CrossAttention, Query, SelfAttention, attend_rows};
 pub use embedding::Embedding;
 pub use ffn::{FFN_ROWS, FeedForward, FfnBuffers, FfnShape};
-pub use linear::{Linear, Quantized};
+pub use linear::{Linear, Quantized, project};
 pub use norm::{Norm, NormOrder};
 pub use position::{Direction, RelativeBias, Sinusoid, SinusoidLayout, SinusoidTimescale, distance_bucket};
 pub use ssru::{Ssru, SsruRows};

@@ -7,6 +7,7 @@ use super::request::Unit;
 use crate::decode::{DecodeOptions, Strategy};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{List, Metadata, MetadataBuilder};
+use crate::model::ShortlistMode;
 
 /// How a model wants to be used.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,6 +16,8 @@ pub struct Generation {
     pub decode: DecodeOptions,
     /// What the model reads at once.
     pub unit: Unit,
+    /// Whether the file's shortlist is used.
+    pub shortlist: ShortlistMode,
     /// Tokens in front of every source.
     pub source_prefix: Vec<u32>,
     /// Tokens behind every source, such as the end token of Marian and T5 models.
@@ -25,6 +28,9 @@ pub struct Generation {
 
 const UNITS: &[(&str, Unit)] = &[("line", Unit::Line), ("sentence", Unit::Sentence)];
 
+const SHORTLISTS: &[(&str, ShortlistMode)] =
+    &[("off", ShortlistMode::Off), ("on", ShortlistMode::On), ("verify", ShortlistMode::Verify)];
+
 const KEYS: &[&str] = &[
     "beam",
     "length_penalty",
@@ -34,6 +40,7 @@ const KEYS: &[&str] = &[
     "repetition_penalty",
     "suppressed",
     "unit",
+    "shortlist",
     "source_prefix",
     "source_suffix",
     "target_prefix",
@@ -64,6 +71,9 @@ impl Generation {
         if metadata.get("unit").is_some() {
             generation.unit = metadata.choice("unit", UNITS)?;
         }
+        if metadata.get("shortlist").is_some() {
+            generation.shortlist = metadata.choice("shortlist", SHORTLISTS)?;
+        }
         set(&mut generation.source_prefix, tokens("source_prefix")?);
         set(&mut generation.source_suffix, tokens("source_suffix")?);
         set(&mut generation.target_prefix, tokens("target_prefix")?);
@@ -81,6 +91,9 @@ impl Generation {
         out.optional("repetition_penalty", decode.repetition_penalty);
         let unit = UNITS.iter().find(|(_, unit)| *unit == self.unit).map_or("line", |(word, _)| word);
         out.optional("unit", unit);
+        if let Some((word, _)) = SHORTLISTS[1..].iter().find(|(_, mode)| *mode == self.shortlist) {
+            out.critical("shortlist", *word);
+        }
         for (key, tokens) in [
             ("suppressed", &decode.suppressed),
             ("source_prefix", &self.source_prefix),

@@ -92,6 +92,25 @@ pub fn record(model: &Arc<Model>, texts: &[&str]) -> Result<Vec<u8>> {
     Ok(builder.build())
 }
 
+/// A golden section with the sources of the one in the model's file and what the model gives for them, searched as its
+/// file says; `None` if it has none.
+///
+/// # Errors
+/// As [`replay`].
+pub fn renew(model: &Arc<Model>) -> Result<Option<Vec<u8>>> {
+    let Some(golden) = File::parse(model.bytes())?.golden() else { return Ok(None) };
+    let mut translator = translator(model, golden.beam() as usize)?;
+    let mut builder = GoldenBuilder::new(golden.beam());
+    for golden in golden.iter() {
+        let source: Vec<u32> = golden.source.iter().collect();
+        let hypotheses = translator.run(&[&source], &mut Unobserved)?;
+        let Output { tokens, log_prob } =
+            Output::of(hypotheses.first().and_then(|sentence| sentence.hypotheses.first()));
+        builder.sentence(&source, &tokens, log_prob);
+    }
+    Ok(Some(builder.build()))
+}
+
 /// A translator that searches as golden sentences were searched: as the file says, with `beam` hypotheses.
 fn translator(model: &Arc<Model>, beam: usize) -> Result<Translator> {
     let translator = Translator::new(Arc::clone(model))?;

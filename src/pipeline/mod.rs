@@ -7,6 +7,7 @@ mod scorer;
 mod segment;
 mod translation;
 mod translator;
+mod verified;
 
 pub use generation::Generation;
 pub use request::{Limits, LongInput, TranslateOptions, Unit};

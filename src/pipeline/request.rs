@@ -3,7 +3,9 @@
 use alloc::vec::Vec;
 
 use super::Generation;
-use crate::decode::DecodeOptions;
+use crate::decode::{DecodeOptions, Strategy};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{Model, ShortlistMode};
 
 /// How to translate.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,6 +14,8 @@ pub struct TranslateOptions {
     pub decode: DecodeOptions,
     /// What the model reads at once.
     pub unit: Unit,
+    /// Whether only the tokens are scored that the model's shortlist has for a source.
+    pub shortlist: ShortlistMode,
     /// What happens to a source that is longer than the model's positions.
     pub long_input: LongInput,
     /// Tokens that every output begins with, behind the start token; they are part of the text.
@@ -30,11 +34,29 @@ impl TranslateOptions {
         Self {
             decode: generation.decode.clone(),
             unit: generation.unit,
+            shortlist: generation.shortlist,
             long_input: LongInput::Refuse,
             target_prefix: Vec::new(),
             batch: 16,
             threads: 1,
             limits: Limits::default(),
+        }
+    }
+}
+
+impl TranslateOptions {
+    /// Checks that the model has the shortlist that is to be used, and that a choice can be verified.
+    pub(super) fn check_shortlist(&self, model: &Model) -> Result<()> {
+        let invalid = |message| Err(Error::new(ErrorKind::InvalidOption, message));
+        match self.shortlist {
+            ShortlistMode::Off => Ok(()),
+            _ if model.shortlist().is_none() => {
+                invalid("the model file has no shortlist: `siskin-export shortlist` adds one")
+            }
+            ShortlistMode::Verify if matches!(self.decode.strategy, Strategy::Sample(_)) => {
+                invalid("random tokens cannot be verified: use the shortlist without, or not at all")
+            }
+            ShortlistMode::On | ShortlistMode::Verify => Ok(()),
         }
     }
 }

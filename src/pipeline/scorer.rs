@@ -1,6 +1,8 @@
 //! The model's session as the search sees it.
 
-use crate::decode::Scorer;
+use core::ops::Range;
+
+use crate::decode::{Columns, Logits, Scorer};
 use crate::error::Result;
 use crate::model::Session;
 
@@ -9,8 +11,24 @@ impl Scorer for Session {
         self.model().spec().target_vocabulary
     }
 
-    fn step(&mut self, tokens: &[u32], parents: &[u32]) -> Result<&mut [f32]> {
-        Session::step(self, tokens, parents)
+    fn step(&mut self, tokens: &[u32], parents: &[u32]) -> Result<()> {
+        Session::step(self, tokens, parents).map(|_| ())
+    }
+
+    fn logits(&mut self, rows: Range<usize>) -> Logits<'_> {
+        let vocabulary = self.vocabulary();
+        match Session::logits(self, rows) {
+            (values, Some(tokens)) => Logits { values, columns: Columns::Listed(tokens) },
+            (values, None) => Logits::full(values, vocabulary),
+        }
+    }
+
+    fn chose(&mut self, rows: Range<usize>) {
+        Session::chose(self, rows);
+    }
+
+    fn missed(&mut self, sentence: usize) -> Option<usize> {
+        Session::missed(self, sentence)
     }
 
     fn attention(&self, row: usize) -> Option<&[f32]> {

@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use crate::decode::Ending;
+use crate::decode::{Ending, Scope};
 
 /// The translation of one text: its segments in order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,6 +24,8 @@ pub struct Segment {
     pub source_tokens: Vec<u32>,
     /// Best first.
     pub hypotheses: Vec<TextHypothesis>,
+    /// What their tokens were chosen from.
+    pub scope: Scope,
 }
 
 /// One output for a segment; the fields of [`Hypothesis`](crate::decode::Hypothesis) with its text.

@@ -6,11 +6,12 @@ use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
 use super::segment::{Segmenter, Source};
+use super::verified::run_verified;
 use super::{Generation, Segment, TextHypothesis, TranslateOptions, Translation};
 use crate::decode::{DecodeOptions, Hypotheses, Observer, Request, Search, Setup, Unobserved};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{File, SectionKind};
-use crate::model::{Alignment, Model, Session, SessionShape};
+use crate::model::{Alignment, Model, Session, SessionShape, ShortlistMode};
 use crate::text::{EncodeScratch, Language, StreamDecoder, Vocabulary};
 
 /// Runs a model on text: translation, summarization, transliteration and every other text-to-text task.
@@ -47,6 +48,7 @@ impl Translator {
         });
         generation.validate(model.spec().source_vocabulary, model.spec().target_vocabulary)?;
         let options = TranslateOptions::of(&generation);
+        options.check_shortlist(&model)?;
         Ok(Self { model, generation, language, options, scratch: EncodeScratch::default(), engine: None })
     }
 
@@ -56,6 +58,7 @@ impl Translator {
     /// [`ErrorKind::InvalidOption`] if an option is out of range.
     pub fn with_options(mut self, options: TranslateOptions) -> Result<Self> {
         options.decode.validate()?;
+        options.check_shortlist(&self.model)?;
         for (name, value) in [("batch", options.batch), ("threads", options.threads)] {
             if value == 0 {
                 let message = alloc::format!("{name} is 0; it must be at least 1");
@@ -194,8 +197,12 @@ impl Translator {
         let (batch, engine) = self.engine(sources.len(), longest, prefix.len())?;
         let sources = &sources[..batch];
         let requests: Vec<Request<'_>> = sources.iter().map(|_| Request::new(&prefix)).collect();
-        engine.session.encode(sources.iter().copied())?;
-        engine.search.run(&mut engine.session, &requests, observer)
+        let Engine { session, search, .. } = engine;
+        if session.shape().shortlist == ShortlistMode::Verify {
+            return run_verified(session, search, sources, &requests, observer);
+        }
+        session.encode(sources.iter().copied())?;
+        search.run(session, &requests, observer)
     }
 
     /// An engine for a batch, or for as much of it as the memory limit allows, and the size of that.
@@ -272,6 +279,7 @@ impl Translator {
             target_length: prefix + decode.max_length - 1,
             threads: self.options.threads,
             alignments: if decode.needs_attention() { Alignment::Keep } else { Alignment::Drop },
+            shortlist: self.options.shortlist,
         };
         let setup = Setup { vocabulary: spec.target_vocabulary, end: spec.end, batch, prefix, source };
         (shape, setup)
@@ -300,6 +308,7 @@ impl Translator {
         for (source, hypotheses) in parts {
             translation.gaps.push(text[end..source.bytes.start].into());
             end = source.bytes.end;
+            let scope = hypotheses.scope;
             let hypotheses = hypotheses.hypotheses.iter().map(|hypothesis| {
                 let tokens = [&self.options.target_prefix[..], &hypothesis.tokens].concat();
                 Ok(TextHypothesis {
@@ -316,6 +325,7 @@ impl Translator {
                 source: source.bytes.clone(),
                 source_tokens: source.tokens.clone(),
                 hypotheses: hypotheses.collect::<Result<_>>()?,
+                scope,
             });
         }
         translation.gaps.push(text[end..].into());

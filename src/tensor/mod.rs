@@ -3,6 +3,7 @@
 mod bytes;
 mod cast;
 mod columns;
+mod gather;
 mod matrix;
 mod pack;
 

@@ -14,13 +14,13 @@ pub const MAX_I8_COLUMNS: usize = 1 << 17;
 /// A weight matrix in panels that owns its elements.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PackedMatrix {
-    rows: usize,
-    columns: usize,
-    data: Data,
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    pub(super) data: Data,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum Data {
+pub(super) enum Data {
     F32(Vec<f32>),
     F16(Vec<f16>),
     I8 { values: Vec<i8>, scales: Vec<f32>, sums: Vec<i32> },

@@ -1,7 +1,7 @@
 //! `siskin translate`.
 
 use crate::command::{folder, model, run, siskin, translate, write};
-use crate::support::POSITIONS;
+use crate::support::{POSITIONS, model_file, with_shortlist};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
@@ -264,4 +264,29 @@ fn files_that_cannot_be_used_are_named() {
 #[cfg(target_os = "linux")]
 fn a_full_disk_is_an_error() {
     translate(&["--output", "/dev/full"], b"siskin\n").fails(1, &["siskin: cannot write /dev/full", "space"]);
+}
+
+#[test]
+fn a_shortlist_is_used_where_that_is_asked_for() {
+    let listed = write("listed.siskin", &with_shortlist(&model_file(), 10, 6));
+    let run = |arguments: &[&str]| {
+        run(&[&["translate", "--model", listed.to_str().unwrap(), "--json"], arguments].concat())
+    };
+    let words: Vec<&str> = WORDS.lines().collect();
+    let scopes = |how: &str| -> Vec<serde_json::Value> {
+        let said = run(&[&["--shortlist", how], &words[..]].concat());
+        assert_eq!(said.status, 0);
+        assert_eq!(said.err.contains("searched again"), how == "verify", "{}", said.err);
+        let json = said.out.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        json.map(|answer| answer["segments"][0]["shortlist"].clone()).collect()
+    };
+    assert!(scopes("off").iter().all(serde_json::Value::is_null));
+    assert!(scopes("on").iter().all(|scope| scope["missed"].is_null() && scope["redone"] == false));
+    let verified = scopes("verify");
+    assert!(verified.iter().all(|scope| (scope["missed"] != 0) == (scope["redone"] == true)), "{verified:?}");
+    translate(&["--shortlist", "on", "siskin"], b"").fails(2, &["the model file has no shortlist"]);
+    run(&["--shortlist", "verify", "--sample", "siskin"]).fails(2, &["random tokens cannot be verified"]);
+    let inspected = siskin().args(["inspect", listed.to_str().unwrap()]).output().unwrap();
+    let text = String::from_utf8(inspected.stdout).unwrap();
+    assert!(text.contains("shortlist: ") && text.contains(" tokens always listed, "), "{text}");
 }

@@ -1,7 +1,9 @@
 //! Bad requests and damaged logits give typed errors that name the place.
 
+use std::ops::Range;
+
 use siskin::decode::{
-    Alignments, DecodeOptions, Request, Sampling, Scorer, Scores, Search, Setup, Strategy, Unobserved,
+    Alignments, DecodeOptions, Logits, Request, Sampling, Scorer, Scores, Search, Setup, Strategy, Unobserved,
 };
 use siskin::{Error, ErrorKind, Result};
 
@@ -30,14 +32,17 @@ impl Scorer for Damaged {
         4
     }
 
-    fn step(&mut self, tokens: &[u32], parents: &[u32]) -> Result<&mut [f32]> {
-        let (steps, bad) = (self.0.steps, self.1);
-        let logits = self.0.step(tokens, parents)?;
+    fn step(&mut self, tokens: &[u32], parents: &[u32]) -> Result<()> {
+        let steps = self.0.steps;
+        self.0.step(tokens, parents)?;
         if steps == 2 {
-            let rows = logits.len() / 4;
-            logits[rows / 2 * 4..].fill(bad);
+            self.0.logits(tokens.len() / 2..tokens.len()).values.fill(self.1);
         }
-        Ok(logits)
+        Ok(())
+    }
+
+    fn logits(&mut self, rows: Range<usize>) -> Logits<'_> {
+        self.0.logits(rows)
     }
 
     fn attention(&self, _row: usize) -> Option<&[f32]> {

@@ -3,8 +3,10 @@
 // Each test binary uses some of these.
 #![allow(dead_code)]
 
+use std::ops::Range;
+
 use siskin::Result;
-use siskin::decode::Scorer;
+use siskin::decode::{Logits, Scorer};
 
 /// A small hash (the finalizer of SplitMix64).
 pub fn mix(x: u64) -> u64 {
@@ -99,7 +101,7 @@ impl Scorer for HashScorer {
         self.vocabulary
     }
 
-    fn step(&mut self, tokens: &[u32], parents: &[u32]) -> Result<&mut [f32]> {
+    fn step(&mut self, tokens: &[u32], parents: &[u32]) -> Result<()> {
         (self.on_step)();
         self.steps += 1;
         std::mem::swap(&mut self.rows, &mut self.before);
@@ -111,7 +113,12 @@ impl Scorer for HashScorer {
             fill(state, self.end_bias, &mut self.logits[row * self.vocabulary..][..self.vocabulary]);
             attend(state, &mut self.attention[row * MAX_SOURCE..][..self.sentences[sentence].1]);
         }
-        Ok(&mut self.logits[..tokens.len() * self.vocabulary])
+        Ok(())
+    }
+
+    fn logits(&mut self, rows: Range<usize>) -> Logits<'_> {
+        let columns = self.vocabulary;
+        Logits::full(&mut self.logits[rows.start * columns..rows.end * columns], columns)
     }
 
     fn attention(&self, row: usize) -> Option<&[f32]> {
@@ -136,9 +143,14 @@ impl Scorer for ConstantScorer {
         self.row.len()
     }
 
-    fn step(&mut self, tokens: &[u32], _parents: &[u32]) -> Result<&mut [f32]> {
+    fn step(&mut self, tokens: &[u32], _parents: &[u32]) -> Result<()> {
         self.logits = self.row.repeat(tokens.len());
-        Ok(&mut self.logits)
+        Ok(())
+    }
+
+    fn logits(&mut self, rows: Range<usize>) -> Logits<'_> {
+        let columns = self.row.len();
+        Logits::full(&mut self.logits[rows.start * columns..rows.end * columns], columns)
     }
 
     fn attention(&self, _row: usize) -> Option<&[f32]> {

@@ -14,7 +14,7 @@ mod walk;
 use std::sync::Arc;
 
 use oracle::Oracle;
-use siskin::model::{Alignment, Model, ModelSpec, Session, SessionShape};
+use siskin::model::{Alignment, Model, ModelSpec, Session, SessionShape, ShortlistMode};
 use siskin::tensor::Dtype;
 use support::{open, random_model, specs};
 use walk::Walk;
@@ -26,7 +26,15 @@ const BOUND: f64 = 6.0;
 
 fn session(model: &Arc<Model>, source_length: usize, target_length: usize) -> Session {
     let alignments = Alignment::Keep;
-    let shape = SessionShape { batch: 3, beam: 2, source_length, target_length, threads: 1, alignments };
+    let shape = SessionShape {
+        batch: 3,
+        beam: 2,
+        source_length,
+        target_length,
+        threads: 1,
+        alignments,
+        shortlist: ShortlistMode::Off,
+    };
     Session::new(Arc::clone(model), shape).expect("a small session")
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use siskin::ErrorKind;
 use siskin::decode::{DecodeOptions, Request, Sampling, Search, Setup, Strategy, Unobserved};
-use siskin::model::{Alignment, ModelSpec, SchemaEntry, Session, SessionShape};
+use siskin::model::{Alignment, ModelSpec, SchemaEntry, Session, SessionShape, ShortlistMode};
 use siskin::tensor::{Dtype, PackedMatrix};
 
 use crate::session;
@@ -84,6 +84,7 @@ fn shapes_of_nothing_and_beyond_the_model_are_refused() {
         target_length: 24,
         threads: 1,
         alignments: Alignment::Drop,
+        shortlist: ShortlistMode::Off,
     };
     model.plan(&good).expect("as long as the model's positions");
     let cases = [

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use siskin::format::{Layout, MetadataBuilder, SectionKind, Writer};
+use siskin::format::{File, Layout, MetadataBuilder, SectionKind, ShortlistBuilder, Writer};
 use siskin::model::{Model, ModelSpec, SchemaEntry, schema};
 use siskin::pipeline::Generation;
 use siskin::tensor::{AlignedBytes, Dtype, PackedMatrix};
@@ -18,6 +18,27 @@ pub fn random_model(spec: &ModelSpec, seed: u64, dtype: Dtype) -> Vec<u8> {
 /// The model in `bytes`, on the best kernels of this CPU.
 pub fn open(bytes: &[u8]) -> Arc<Model> {
     Arc::new(Model::from_bytes(AlignedBytes::copy_of(bytes)).expect("a model that fits its spec"))
+}
+
+/// The model file `bytes` with a shortlist: the end token and `always` tokens more are always listed, and `best` for
+/// every source token, chosen at random.
+pub fn with_shortlist(bytes: &[u8], always: usize, best: usize) -> Vec<u8> {
+    let model = open(bytes);
+    let spec = model.spec();
+    let (mut random, vocabulary) = (Random::new(9), spec.target_vocabulary);
+    let first = [random.tokens(always, vocabulary), vec![spec.end]].concat();
+    let mut builder = ShortlistBuilder::new(vocabulary as u32, &first);
+    for _ in 0..spec.source_vocabulary {
+        builder.push(random.tokens(best, vocabulary));
+    }
+    with_section(bytes, SectionKind::Shortlist, builder.build())
+}
+
+/// The model file `bytes` with another section.
+pub fn with_section(bytes: &[u8], kind: SectionKind, section: Vec<u8>) -> Vec<u8> {
+    let bytes = AlignedBytes::copy_of(bytes);
+    let file = File::parse(bytes.as_slice()).expect("a model file");
+    Writer::copy_of(&file).optional(kind, section).finish()
 }
 
 /// How a model file is made.

@@ -1,5 +1,6 @@
 //! `siskin-export evaluate`: scores of a model, or of outputs that are there already.
 
+use super::shortlist::Use;
 use crate::evaluate::{Case, Metric, Options, Punctuation, Row, Score, TerOptions, Tokenizer, pairs, score};
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -103,6 +104,9 @@ struct SearchArguments {
     /// Exponent of the length that divides a log-probability, 0 to 10
     #[arg(long, value_name = "X", conflicts_with = "hypotheses")]
     length_penalty: Option<f32>,
+    /// How the shortlist of the model file is used
+    #[arg(long, value_enum, value_name = "HOW", conflicts_with = "hypotheses")]
+    shortlist: Option<Use>,
     /// Threads; they change speed, never a score
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: usize,
@@ -197,6 +201,7 @@ fn translate(path: &Path, sources: &[&str], search: &SearchArguments) -> Result<
         "beam": decode.width(),
         "max_length": decode.max_length,
         "length_penalty": decode.length_penalty,
+        "shortlist": format!("{:?}", translator.options().shortlist).to_lowercase(),
         "refused": refused.len(),
     });
     let Value::Object(settings) = settings else { unreachable!("the literal above is an object") };
@@ -213,6 +218,7 @@ impl SearchArguments {
         }
         options.decode.max_length = self.max_length.unwrap_or(options.decode.max_length);
         options.decode.length_penalty = self.length_penalty.unwrap_or(options.decode.length_penalty);
+        options.shortlist = self.shortlist.map_or(options.shortlist, Use::mode);
         options.threads = self.threads;
         options.batch = self.batch;
     }

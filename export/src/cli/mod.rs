@@ -7,5 +7,6 @@ pub mod ort;
 pub mod output;
 pub mod quantize;
 pub mod report;
+pub mod shortlist;
 pub mod train;
 pub mod vocabulary;

@@ -5,6 +5,7 @@ mod frame;
 use core::ops::Range;
 
 use super::Activation;
+use crate::tensor::K_GROUP;
 pub(super) use frame::{Product, Scales, Tile, gemm};
 
 /// The inputs of a product: M rows of K.
@@ -22,6 +23,24 @@ pub enum Activations<'a> {
         /// `[M]`.
         scales: &'a [f32],
     },
+}
+
+impl Activations<'_> {
+    /// Those of `rows` alone, of `columns` columns each.
+    ///
+    /// # Panics
+    /// If there are not as many rows.
+    #[must_use]
+    pub fn rows(self, rows: Range<usize>, columns: usize) -> Self {
+        let places = |width: usize| rows.start * width..rows.end * width;
+        match self {
+            Self::F32 { rows } => Self::F32 { rows: &rows[places(columns)] },
+            Self::I8 { values, scales } => {
+                let values = &values[places(columns.next_multiple_of(K_GROUP))];
+                Self::I8 { values, scales: &scales[rows] }
+            }
+        }
+    }
 }
 
 /// What happens to a sum of products before it is stored, in this order: `v = sum + bias`, `v = activation(v)`, and
