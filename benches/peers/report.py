@@ -7,6 +7,10 @@ from pathlib import Path
 from workloads import OURS
 
 
+COLUMNS = ["kind", "who", "ms (quartiles)", "tokens/s", "load ms", "first ms", "peak RSS MB", "model MB", "code MB"]
+COLUMNS += ["ours / theirs", "as f32"]
+
+
 def bound(steps, limits):
     """The least seconds for calls of (encoder multiply-adds, decoding steps, bytes and multiply-adds of a step): the
     encoder at the int8 peak; a step as fast as its weights can be read or multiplied, whichever takes longer."""
@@ -49,8 +53,8 @@ def table(group):
         f"{group['sentences']} sentences, {group['tokens']} output tokens; other processes used "
         f"{group['others']:.2f} processors meanwhile.",
         "",
-        "| kind | who | ms (quartiles) | tokens/s | load ms | first ms | peak RSS MB | model MB | code MB | ours / theirs | as f32 |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        f"| {' | '.join(COLUMNS)} |",
+        "|---" * len(COLUMNS) + "|",
     ]
     conclusions = []
     for kind in dict.fromkeys(result["kind"] for result in group["results"]):
@@ -83,7 +87,8 @@ def row(result, ours, results):
 def conclusion(ours, peer, bound):
     text = f"{ours['name']} {ours['seconds'] * 1e3:.2f} ms"
     if peer:
-        text += f", {per_token(ours) / per_token(peer):.2f} of the best peer ({peer['name']}, {peer['seconds'] * 1e3:.2f} ms)"
+        ratio = per_token(ours) / per_token(peer)
+        text += f", {ratio:.2f} of the best peer ({peer['name']}, {peer['seconds'] * 1e3:.2f} ms)"
     if bound:
         encoder, decoder = bound["encoder"] * 1e3, bound["decoder"] * 1e3
         text += (
@@ -95,9 +100,11 @@ def conclusion(ours, peer, bound):
 
 def markdown(everything):
     machine, parts = everything["machine"], []
-    parts.append(f"{machine['cpu']}, {machine['cores']} processors, {machine['system']}; {everything['minutes']:.0f} minutes.\n")
+    minutes = f"{everything['minutes']:.0f} minutes"
+    parts.append(f"{machine['cpu']}, {machine['cores']} processors, {machine['system']}; {minutes}.\n")
     if everything["absent"]:
-        parts.append("Absent:\n\n" + "\n".join(f"- {name}: {reason}" for name, reason in everything["absent"].items()) + "\n")
+        absent = [f"- {name}: {reason}" for name, reason in everything["absent"].items()]
+        parts.append("\n".join(["Absent:\n", *absent, ""]))
     for group in everything["groups"]:
         bandwidths = group["limits"]["bytes_per_second"]
         sizes = ", ".join(f"{rate * 1e-9:.1f} GB/s of {int(size) * 1e-6:.1f} MB" for size, rate in bandwidths.items())

@@ -8,6 +8,7 @@ import os
 import random
 import statistics
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -93,15 +94,17 @@ class Process:
     def __init__(self, command, threads=1):
         variables = ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"]
         environment = os.environ | {name: str(threads) for name in variables} | dict(RUST_BACKTRACE="0")
-        pipe = subprocess.PIPE
+        pipe, self.errors = subprocess.PIPE, tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
-            list(map(str, command)), stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment
+            list(map(str, command)), stdin=pipe, stdout=pipe, stderr=self.errors, text=True, env=environment
         )
 
     def read(self):
         line = self.process.stdout.readline()
         if not line:
-            errors = [line for line in self.process.stderr.read().splitlines() if line.strip()]
+            self.process.wait()
+            self.errors.seek(0)
+            errors = [line for line in self.errors.read().splitlines() if line.strip()]
             raise Absent(f"its worker ended: {errors[-1] if errors else 'it said nothing'}")
         return json.loads(line)
 
@@ -110,8 +113,7 @@ class Process:
         return self.read()
 
     def end(self):
-        self.process.stdin.close()
-        self.process.wait()
+        self.process.communicate()
 
 
 class Worker(Process):
@@ -136,6 +138,7 @@ class Worker(Process):
         wanted = sum(len(call["sources"]) * call["length"] for call in job["calls"])
         # Bergamot forms batches of its own, of which the longest source is the length of the outputs.
         if self.first["tokens"] != wanted and not (runner.peer == "bergamot" and len(job["calls"]) > 1):
+            self.end()
             raise Absent(f"it gave {self.first['tokens']} tokens, not {wanted}")
         self.model_bytes = sum(file.stat().st_size for file in files)
         [seconds] = self.ask(1)["seconds"]
@@ -147,7 +150,7 @@ class Worker(Process):
         self.peak_rss_kb, self.tokens = answer["peak_rss_kb"], answer["tokens"]
 
     def result(self, threads):
-        quartiles = statistics.quantiles(self.seconds, n=4) if len(self.seconds) > 1 else self.seconds * 3
+        quartiles = statistics.quantiles(self.seconds, n=4, method="inclusive") if len(self.seconds) > 1 else self.seconds * 3
         return dict(
             name=self.runner.name(threads),
             peer=self.runner.peer,
@@ -188,7 +191,7 @@ def own_seconds(processes):
     return seconds
 
 
-def measure(shape, workload, workers, limits, rounds):
+def measure(title, workers, limits, rounds):
     """Rounds in which everyone runs, in a random order. Gives what the machine can do, and how much of it others took."""
     measured, everyone = [], [*workers, limits]
     start, busy, own = time.time(), busy_seconds(), own_seconds(everyone)
@@ -199,11 +202,13 @@ def measure(shape, workload, workers, limits, rounds):
                 measured.append(one.ask(""))
             else:
                 one.sample()
-        print(f"  {shape} {workload}: round {round + 1} of {rounds}", flush=True)
+        print(f"  {title}: round {round + 1} of {rounds}", flush=True)
     others = busy_seconds() - busy - (own_seconds(everyone) - own)
-    bandwidths = {size: statistics.median(m["bytes_per_second"][size] for m in measured) for size in measured[0]["bytes_per_second"]}
-    int8 = [m["int8_macs_per_second"] for m in measured]
-    limits = dict(bytes_per_second=bandwidths, int8_macs_per_second=statistics.median(int8) if all(int8) else None)
+    reads, int8 = [m["bytes_per_second"] for m in measured], [m["int8_macs_per_second"] for m in measured]
+    limits = dict(
+        bytes_per_second={size: statistics.median(read[size] for read in reads) for size in reads[0]},
+        int8_macs_per_second=statistics.median(int8) if all(int8) else None,
+    )
     return limits, max(0, others) / (time.time() - start)
 
 
@@ -213,16 +218,17 @@ def run_workload(shape, workload, commands, models, rounds, absent):
     for runner in runners(shape, workload):
         if runner.peer not in commands:
             continue
+        name = f"{runner.name(load.threads)}, {runner.kind}"
         try:
             worker = Worker(commands[runner.peer], runner, shape, workload, models)
-            print(f"  {shape} {workload}: {runner.name(load.threads)}, {runner.kind}: {worker.first['tokens']} tokens", flush=True)
+            print(f"  {shape} {workload}: {name}: {worker.first['tokens']} tokens", flush=True)
             workers.append(worker)
             kinds[runner.kind] = list(work(shape, workload, runner.decoder, runner.shortlist))
         except Absent as reason:
-            absent[f"{runner.name(load.threads)}, {runner.kind}, {shape}"] = str(reason)
+            absent[f"{name}, {shape} {workload}"] = str(reason)
     sizes = {str(weights) for steps in kinds.values() for _, _, weights, _ in steps}
     limits = Process([models.cargo / "release/limits", load.threads, *sizes])
-    measured, others = measure(shape, workload, workers, limits, rounds or load.rounds)
+    measured, others = measure(f"{shape} {workload}", workers, limits, rounds or load.rounds)
     for process in [*workers, limits]:
         process.end()
     return dict(

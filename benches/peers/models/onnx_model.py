@@ -133,8 +133,8 @@ class Encoder(Graph):
         if self.t5:
             distances = np.arange(MAX_SOURCE)[None, :] - np.arange(MAX_SOURCE)[:, None]
             ends = self.op("Concat", length, length, axis=0)
-            relative = self.op("Slice", self.relative_bias("encoder", distances), self.numbers(0, 0), ends, self.numbers(2, 3))
-            bias = self.op("Add", bias, relative)
+            relative, axes = self.relative_bias("encoder", distances), self.numbers(2, 3)
+            bias = self.op("Add", bias, self.op("Slice", relative, self.numbers(0, 0), ends, axes))
         else:
             positions = self.constant("positions", sinusoids(self.spec))
             x = self.op("Add", x, self.op("Slice", positions, self.numbers(0), length, self.numbers(0)))

@@ -8,9 +8,9 @@ A worker gets a job, a JSON file:
 - `threads` of one computation, `workers` that compute side by side, `beam`, `shortlist`;
 - what is known of the shape, such as `heads` and `start`.
 
-It runs the workload once and writes a line: how long loading and that first run took, the sizes of its code and its
-memory, the number of tokens, and the first output (ids, or words where the peer knows only those). Then it reads lines with a number, runs the workload as often, and
-answers each with the seconds that each run took. Both are JSON.
+It runs the workload once and writes a line of JSON: how long loading and that first run took, the sizes of its code and its
+memory, the number of tokens, and the first output (ids, or words where the peer knows only those). Then it reads lines with a
+number, runs the workload as often, and answers each with the seconds that each run took.
 """
 
 import json

@@ -28,7 +28,8 @@ class Transformer:
         return x + compute(self.norm(x, name)) if self.t5 else self.norm(x + compute(x), name)
 
     def feed_forward(self, x, name):
-        return self.sub_layer(x, f"{name}.ffn_norm", lambda x: self.linear(self.linear(x, f"{name}.ffn.up").relu(), f"{name}.ffn.down"))
+        up, down = f"{name}.ffn.up", f"{name}.ffn.down"
+        return self.sub_layer(x, f"{name}.ffn_norm", lambda x: self.linear(self.linear(x, up).relu(), down))
 
     def split(self, x, count):
         """[B, T, count * D] to `count` tensors [B, H, T, D / H]"""
