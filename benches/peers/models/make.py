@@ -2,19 +2,25 @@
 
 import os
 import sys
+from importlib import import_module
 
-from models import ctranslate2_model, hugging_face_model, marian_model, onnx_model
 from models.weights import save, weights
 from workloads import SHAPES
 
 
-def once(path, write):
-    """Runs `write` unless it has finished before."""
+def once(path, module, *arguments):
+    """Lets a writer write to `path`, unless it has done so before, or its peer is not installed."""
     done = f"{path}.done"
-    if not os.path.exists(done):
-        print(f"writing {path}", flush=True)
-        write()
-        open(done, "w").close()
+    if os.path.exists(done):
+        return
+    try:
+        writer = import_module(f"models.{module}")
+    except ImportError as error:
+        print(f"no {path}: {error}", flush=True)
+        return
+    print(f"writing {path}", flush=True)
+    writer.write(path, *arguments)
+    open(done, "w").close()
 
 
 def make(out, shape):
@@ -22,15 +28,15 @@ def make(out, shape):
     t5 = SHAPES[shape]["family"] == "t5"
     for decoder in ["self_attention"] + ([] if t5 else ["ssru"]):
         path, tensors = f"{out}/{shape}-{decoder}", weights(shape, decoder)
-        once(f"{path}.safetensors", lambda: save(f"{path}.safetensors", shape, decoder, tensors))
+        if not os.path.exists(f"{path}.safetensors"):
+            save(f"{path}.safetensors", shape, decoder, tensors)
         if not t5:
-            once(f"{path}-marian", lambda: marian_model.write(f"{path}-marian", shape, tensors, decoder))
+            once(f"{path}-marian", "marian_model", shape, tensors, decoder)
         if decoder == "self_attention":
             for precision in ["int8", "float32"]:
-                folder = f"{path}-ctranslate2-{precision}"
-                once(folder, lambda: ctranslate2_model.write(folder, shape, tensors, precision))
-            once(f"{path}-onnx", lambda: onnx_model.write(f"{path}-onnx", shape, tensors))
-            once(f"{path}-candle", lambda: hugging_face_model.write(f"{path}-candle", shape, tensors))
+                once(f"{path}-ctranslate2-{precision}", "ctranslate2_model", shape, tensors, precision)
+            once(f"{path}-onnx", "onnx_model", shape, tensors)
+            once(f"{path}-candle", "hugging_face_model", shape, tensors)
 
 
 if __name__ == "__main__":
