@@ -30,7 +30,7 @@ enum Command {
     Report(report::Arguments),
     /// Make a model file of a trained checkpoint
     Quantize(quantize::Arguments),
-    /// Make graphs for ONNX Runtime of a trained checkpoint
+    /// Make graphs for ONNX Runtime of a checkpoint or a model file
     Onnx(onnx::Arguments),
     /// Put a lexical shortlist into a model file, for faster decoding
     Shortlist(shortlist::Arguments),

@@ -19,6 +19,7 @@ use siskin_export::source::ctranslate2;
 use siskin_export::train::initialization::initialize;
 use siskin_export::train::random::Random;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 /// How far a logit may be from that of the runtime, relative to 1 plus its magnitude.
@@ -141,7 +142,7 @@ fn reference(checkpoint: &Checkpoint, sources: &[Vec<u32>], steps: usize) -> Vec
 /// Holds the exported graphs of `checkpoint` against the runtime, and returns the largest difference of logits.
 fn compare(name: &str, checkpoint: &Checkpoint, sources: &[Vec<u32>], steps: usize) -> f32 {
     let folder = folder(name);
-    write(checkpoint, &folder).unwrap();
+    write(&checkpoint.spec, &checkpoint.tensors, &folder).unwrap();
     let mut exported = Exported::open(&folder);
     let found = exported.greedy(&checkpoint.spec, sources, steps);
     let mut worst = 0f32;
@@ -220,7 +221,7 @@ fn a_graph_carries_its_spec_and_weights_are_in_one_file() {
     }
     let (_, spec) = &specs()[0];
     let (folder, checkpoint) = (folder("facts"), checkpoint(spec));
-    write(&checkpoint, &folder).unwrap();
+    write(spec, &checkpoint.tensors, &folder).unwrap();
     let exported = Exported::open(&folder);
     for session in [&exported.encoder, &exported.step] {
         let metadata = session.metadata().unwrap();
@@ -241,10 +242,31 @@ fn a_graph_carries_its_spec_and_weights_are_in_one_file() {
 
 #[test]
 fn a_checkpoint_that_lacks_a_tensor_is_refused() {
-    let mut checkpoint = checkpoint(&specs()[0].1);
+    let (_, spec) = &specs()[0];
+    let mut checkpoint = checkpoint(spec);
     checkpoint.tensors.remove("decoder.final_norm.weight");
     let folder = folder("lacking");
-    let error = write(&checkpoint, &folder).unwrap_err();
+    let error = write(spec, &checkpoint.tensors, &folder).unwrap_err();
     assert!(error.to_string().contains("decoder.final_norm.weight"), "{error}");
     assert!(!folder.exists());
+}
+
+#[test]
+fn the_command_exports_model_files() {
+    let (_, spec) = &specs()[0];
+    let (folder, checkpoint) = (folder("command"), checkpoint(spec));
+    write(spec, &checkpoint.tensors, &folder).unwrap();
+    let model = folder.join("model.siskin");
+    std::fs::write(&model, write_model(&checkpoint, Precision::F32).unwrap()).unwrap();
+    let out = folder.join("out");
+    let command = Command::new(env!("CARGO_BIN_EXE_siskin-export"))
+        .args(["onnx".as_ref(), model.as_os_str(), "--out".as_ref(), out.as_os_str()])
+        .output()
+        .unwrap();
+    assert!(command.status.success(), "{}", String::from_utf8_lossy(&command.stderr));
+    for file in [ENCODER, DECODER_STEP, WEIGHTS] {
+        let read = |folder: &Path| std::fs::read(folder.join(file)).unwrap();
+        assert!(read(&folder) == read(&out), "{file} differs");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
 }

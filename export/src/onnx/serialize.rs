@@ -58,7 +58,7 @@ impl Graph {
     ///
     /// # Panics
     /// When `weights` lack a parameter.
-    pub fn to_onnx_with_weights(&self, weights: &Weights, facts: &[(String, String)]) -> Vec<u8> {
+    pub fn to_onnx_with_weights(&self, weights: &Weights, facts: &BTreeMap<String, String>) -> Vec<u8> {
         let mut model = self.model_proto();
         model.metadata_props = facts.iter().map(|(key, value)| entry(key, value.clone())).collect();
         if let Some(graph) = &mut model.graph {
