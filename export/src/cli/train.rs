@@ -7,7 +7,7 @@ use crate::train::initialization::initialize;
 use crate::train::report::write_report;
 use crate::train::trainer::{LAST, PREVIOUS};
 use crate::train::vocabulary::Vocabularies;
-use crate::train::{Config, OrtEngine, Snapshot, Trainer};
+use crate::train::{Config, EngineChoice, Snapshot, Trainer};
 use clap::Args;
 use serde_json::json;
 use siskin::Result;
@@ -37,6 +37,9 @@ pub struct Arguments {
     /// Stop at this step, although the recipe has more
     #[arg(long, value_name = "STEP")]
     until: Option<u64>,
+    /// What computes gradients and takes steps; checkpoints of one are continued by the other
+    #[arg(long, value_enum, default_value = "auto")]
+    engine: EngineChoice,
     /// Threads of ONNX Runtime
     #[arg(long, default_value_t = 1)]
     threads: usize,
@@ -67,8 +70,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     let spec = config.spec(vocabularies.source()?.len(), vocabularies.target()?.len());
     let weights = initialize(&emit(&spec, config.regularization())?.graph, config.seed);
-    let engine =
-        OrtEngine::new(&spec, config.regularization(), config.optimizer, arguments.threads, &weights)?;
+    let (regularization, optimizer) = (config.regularization(), config.optimizer);
+    let (engine, engine_line) =
+        arguments.engine.start(&spec, regularization, optimizer, arguments.threads, &weights)?;
     let train = (train.as_slice(), &mut cleaning);
     let mut trainer = Trainer::new(config, engine, vocabularies, train, dev, &arguments.out)?;
     let parameters: usize = weights.values().map(|tensor| tensor.values.len()).sum();
@@ -77,6 +81,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         "train": cleaning.to_string(),
         "dev": dev_cleaning.to_string(),
         "model": format!("{parameters} parameters, {sources} source and {targets} target tokens"),
+        "engine": engine_line,
     }))?;
     if let Some(snapshot) = snapshot {
         println!("continuing at step {}", snapshot.progress.step);

@@ -8,13 +8,18 @@ use super::proto::{
 use prost::Message;
 
 /// The version of ONNX's operators: the first with `LayerNormalization`, known to every ONNX Runtime since 1.13.
-const OPSET: i64 = 17;
+pub const OPSET: i64 = 17;
 /// The version of the representation that belongs to that operator set.
-const IR_VERSION: i64 = 8;
+pub const IR_VERSION: i64 = 8;
 
 impl Graph {
-    /// The graph as an ONNX model. Inputs come first, then parameters, both in the order of declaration.
+    /// The bytes of [`to_proto`](Self::to_proto).
     pub fn to_onnx(&self) -> Vec<u8> {
+        self.to_proto().encode_to_vec()
+    }
+
+    /// The graph as an ONNX model. Inputs come first, then parameters, both in the order of declaration.
+    pub fn to_proto(&self) -> ModelProto {
         let info = |values: &[Value]| values.iter().map(|&v| self.value_info(v)).collect::<Vec<_>>();
         let graph = GraphProto {
             node: self.nodes.iter().enumerate().map(|(i, n)| self.node_proto(i, n)).collect(),
@@ -24,13 +29,12 @@ impl Graph {
             output: info(&self.outputs),
         };
         let opset = OperatorSetIdProto { domain: String::new(), version: OPSET };
-        let model = ModelProto {
+        ModelProto {
             ir_version: IR_VERSION,
             producer_name: "siskin-export".into(),
             graph: Some(graph),
             opset_import: vec![opset],
-        };
-        model.encode_to_vec()
+        }
     }
 
     fn node_proto(&self, index: usize, node: &Node) -> NodeProto {
@@ -42,6 +46,7 @@ impl Graph {
             name: format!("{op_type}.{index}"),
             op_type,
             attribute: node.op.attributes(),
+            domain: String::new(),
         }
     }
 
@@ -69,7 +74,7 @@ impl Graph {
         let tensor = TensorTypeProto { elem_type: self.element_type(value) as i32, shape: Some(shape) };
         ValueInfoProto {
             name: self.name(value).to_owned(),
-            r#type: Some(TypeProto { tensor_type: Some(tensor) }),
+            r#type: Some(TypeProto { tensor_type: Some(tensor), ..Default::default() }),
         }
     }
 }
@@ -107,11 +112,13 @@ fn attribute(name: &str, r#type: i32) -> AttributeProto {
     AttributeProto { name: name.into(), r#type, ..Default::default() }
 }
 
-fn int(name: &str, i: i64) -> AttributeProto {
+/// An attribute with an integer.
+pub fn int(name: &str, i: i64) -> AttributeProto {
     AttributeProto { i, ..attribute(name, AttributeProto::INT) }
 }
 
-fn float(name: &str, f: f32) -> AttributeProto {
+/// An attribute with a number.
+pub fn float(name: &str, f: f32) -> AttributeProto {
     AttributeProto { f, ..attribute(name, AttributeProto::FLOAT) }
 }
 

@@ -47,8 +47,8 @@ impl Library {
     fn folder(self) -> Result<PathBuf> {
         let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
         let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
-        let cache =
-            cache.ok_or_else(|| invalid("neither XDG_CACHE_HOME nor HOME is set: no folder to install to"))?;
+        let cache = cache
+            .ok_or_else(|| invalid("neither XDG_CACHE_HOME nor HOME is set: no folder to install to"))?;
         let name = match self {
             Self::Stock => "onnxruntime",
             Self::Training => "onnxruntime-training",

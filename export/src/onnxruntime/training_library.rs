@@ -195,10 +195,7 @@ impl Elf {
         let chains_at = add(buckets_at, buckets.checked_mul(4).ok_or_else(cut_off)?)?;
         let bucket = (hash as usize).checked_rem(buckets).ok_or_else(|| unexpected("no hash buckets"))?;
         let link = index.checked_sub(first).ok_or_else(|| unexpected("the export is not hashed"))?;
-        self.bytes
-            .get_mut(bloom_at..buckets_at)
-            .ok_or_else(cut_off)?
-            .fill(0xff);
+        self.bytes.get_mut(bloom_at..buckets_at).ok_or_else(cut_off)?.fill(0xff);
         self.put(add(chains_at, 4 * link)?, &(hash | 1).to_le_bytes())?;
         self.put(add(buckets_at, 4 * bucket)?, &(index as u32).to_le_bytes())
     }

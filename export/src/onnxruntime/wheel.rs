@@ -49,8 +49,7 @@ impl Wheel {
     /// When pip fails, when the hash is not known or differs, or when the wheel has no library.
     pub fn library(&self, folder: &Path) -> Result<Vec<u8>> {
         let download = folder.join("download");
-        fs::create_dir_all(&download)
-            .map_err(|e| Error::io(format!("making {}", download.display()), e))?;
+        fs::create_dir_all(&download).map_err(|e| Error::io(format!("making {}", download.display()), e))?;
         let status = Command::new("pip")
             .args(["download", "--quiet", "--no-deps", "--only-binary=:all:"])
             .args(self.arguments)

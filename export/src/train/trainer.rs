@@ -74,7 +74,7 @@ impl<E: Engine> Trainer<E> {
         let log = folder.join("log.jsonl");
         let log = OpenOptions::new().create(true).append(true).open(&log);
         let log = log.map_err(|e| Error::io(format!("opening the log in {}", folder.display()), e))?;
-        let average = (config.training.ema > 0.0).then(|| engine.weights());
+        let average = (config.training.ema > 0.0).then(|| engine.weights()).transpose()?;
         let (progress, folder) = (Progress::default(), folder.to_owned());
         Ok(Self { config, spec, engine, vocabularies, examples, validation, progress, average, folder, log })
     }
@@ -132,19 +132,23 @@ impl<E: Engine> Trainer<E> {
         plan(&self.examples, self.config.training.batch_tokens, &mut random)
     }
 
+    fn batch(&self, indices: &[usize]) -> Batch {
+        let examples: Vec<&Example> = indices.iter().map(|&i| &self.examples[i]).collect();
+        Batch::new(&examples, self.spec.decoder_start)
+    }
+
     /// One update, from the next batches of `plan`.
     fn step(&mut self, plan: &[Vec<usize>], window: &mut Window) -> Result<()> {
         let step = self.progress.step + 1;
         let mut random = Random::new(self.config.seed, &[DROPOUT, step]);
-        for indices in plan.iter().skip(self.progress.batch).take(self.config.training.accumulate) {
-            let examples: Vec<&Example> = indices.iter().map(|&i| &self.examples[i]).collect();
-            let batch = Batch::new(&examples, self.spec.decoder_start);
-            window.loss += self.engine.accumulate(&batch, &mut random)?;
-            window.labels += batch.label_count();
-            self.progress.batch += 1;
-        }
+        let batches = plan.iter().skip(self.progress.batch).take(self.config.training.accumulate);
+        let batches: Vec<Batch> = batches.map(|indices| self.batch(indices)).collect();
         window.rate = self.config.schedule().rate(step);
-        window.norm = self.engine.update(window.rate)?;
+        let update = self.engine.update(&batches, window.rate, &mut random)?;
+        window.loss += update.loss;
+        window.labels += batches.iter().map(Batch::label_count).sum::<usize>();
+        window.norm = update.gradient_norm;
+        self.progress.batch += batches.len();
         if !(window.loss.is_finite() && window.norm.is_finite()) {
             let message = format!(
                 "the loss is {} and the gradient's norm {} at step {step}: lower the learning rate or raise warmup; \
@@ -156,21 +160,21 @@ impl<E: Engine> Trainer<E> {
             return Err(Error::new(ErrorKind::NonFinite, message));
         }
         self.progress.step = step;
-        self.move_average();
-        Ok(())
+        self.move_average()
     }
 
     /// Moves the average towards the weights. Early on it follows them faster, so that the start is soon forgotten.
-    fn move_average(&mut self) {
-        let Some(average) = &mut self.average else { return };
+    fn move_average(&mut self) -> Result<()> {
+        let Some(average) = &mut self.average else { return Ok(()) };
         let step = self.progress.step as f32;
         let decay = self.config.training.ema.min((1.0 + step) / (10.0 + step));
-        for (name, tensor) in self.engine.weights() {
+        for (name, tensor) in self.engine.weights()? {
             let Some(mean) = average.get_mut(&name) else { continue };
             for (mean, weight) in mean.values.iter_mut().zip(tensor.values) {
                 *mean += (1.0 - decay) * (weight - *mean);
             }
         }
+        Ok(())
     }
 
     fn log_window(&mut self, window: &mut Window) -> Result<()> {
@@ -215,13 +219,13 @@ impl<E: Engine> Trainer<E> {
             fs::rename(&last, &previous)
                 .map_err(|e| Error::io(format!("naming {}", previous.display()), e))?;
         }
-        let snapshot = self.snapshot();
+        let snapshot = self.snapshot()?;
         snapshot.write(&last)?;
         if improved { snapshot.write(&self.folder.join(BEST)) } else { Ok(()) }
     }
 
     fn measure(&mut self) -> Result<(Scores, Vec<Sample>)> {
-        let trained = self.average.as_ref().map(|_| self.engine.weights());
+        let trained = self.average.as_ref().map(|_| self.engine.weights()).transpose()?;
         if let Some(average) = &self.average {
             self.engine.set_weights(average)?;
         }
@@ -234,14 +238,17 @@ impl<E: Engine> Trainer<E> {
     }
 
     /// The run as it stands.
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot {
+    ///
+    /// # Errors
+    /// When the engine cannot read its state.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        Ok(Snapshot {
             config: self.config.clone(),
             vocabularies: self.vocabularies.sections().map(<[u8]>::to_vec),
             progress: self.progress.clone(),
-            engine: self.engine.state(),
+            engine: self.engine.state()?,
             average: self.average.clone(),
-        }
+        })
     }
 }
 
