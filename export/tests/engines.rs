@@ -20,9 +20,7 @@ const REGULARIZATION: Regularization =
 /// Loads the training library; says so where there is none.
 fn library_is_missing() -> bool {
     let loaded = Library::Training.path().and_then(|path| onnxruntime::load(&path).map(drop));
-    let missing =
-        loaded.inspect_err(|error| eprintln!("SKIPPED: engines are not compared: {error}")).is_err();
-    missing
+    loaded.inspect_err(|error| eprintln!("SKIPPED: engines are not compared: {error}")).is_err()
 }
 
 fn batches() -> Vec<Batch> {
