@@ -45,4 +45,4 @@ pub mod cli;
 
 pub use error::{Error, ErrorKind, Result};
 pub use model::Model;
-pub use pipeline::{TranslateOptions, Translation, Translator};
+pub use pipeline::{Summarizer, TranslateOptions, Translation, Translator};

@@ -1,6 +1,6 @@
 //! `siskin bench`: how fast a model runs here.
 
-use super::load::{Load, ModelArguments};
+use super::load::{Load, ModelArguments, ModelFile};
 use super::machine::{kernel_names, minor_faults, peak_memory};
 use super::resources::ResourceArguments;
 use super::search::SearchArguments;
@@ -55,7 +55,8 @@ pub(super) struct Arguments {
 /// The model cannot be loaded, there are no sentences, or one of them cannot be run.
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let (faults, start) = (minor_faults(), Instant::now());
-    let model = Arc::new(arguments.model.open()?);
+    let file = arguments.model.find("en-de")?;
+    let model = Arc::new(file.open()?);
     let load = start.elapsed();
     let sentences = arguments.sentences(&model)?;
     let mut translator = arguments.translator(&model)?;
@@ -67,10 +68,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
 
     let measured = measure(&mut translator, &sentences, arguments.rounds)?;
     let peak_memory = peak_memory();
-    let [map, read] = arguments.load_times()?;
+    let [map, read] = load_times(&file)?;
     let options = translator.options();
     let report = json!({
-        "model": arguments.model.model.display().to_string(),
+        "model": file.path.display().to_string(),
         "bytes": model.bytes().len(),
         "isa": model.kernels().isa().name(),
         "kernels": kernel_names(&model),
@@ -140,20 +141,20 @@ impl Arguments {
         }
         Ok(sentences)
     }
+}
 
-    /// Median times of loading the model by mapping and by reading, by turns.
-    fn load_times(&self) -> Result<[Duration; 2]> {
-        let mut times = [Vec::new(), Vec::new()];
-        for _ in 0..LOADS {
-            for (times, load) in times.iter_mut().zip([Load::Map, Load::Read]) {
-                let start = Instant::now();
-                let model = self.model.open_by(load)?;
-                times.push(start.elapsed());
-                drop(model);
-            }
+/// Median times of loading the model by mapping and by reading, by turns.
+fn load_times(file: &ModelFile) -> Result<[Duration; 2]> {
+    let mut times = [Vec::new(), Vec::new()];
+    for _ in 0..LOADS {
+        for (times, load) in times.iter_mut().zip([Load::Map, Load::Read]) {
+            let start = Instant::now();
+            let model = file.open_by(load)?;
+            times.push(start.elapsed());
+            drop(model);
         }
-        Ok(times.map(|times| quantile(&times, 0.5)))
     }
+    Ok(times.map(|times| quantile(&times, 0.5)))
 }
 
 /// The lines that are not blank.

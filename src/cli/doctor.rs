@@ -43,16 +43,17 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let chosen = Kernels::detect()?.isa();
     let sets: Vec<&str> = Kernels::available().map(|kernels| kernels.isa().name()).collect();
     line(format!("instruction sets  {}; in use: {chosen}", sets.join(", ")))?;
-    let model = arguments.model.open()?;
+    let file = arguments.model.find("en-de")?;
+    let model = file.open()?;
     line(format!("kernels           {}", kernel_names(&model).join(" ")))?;
-    let path = arguments.model.model.display();
+    let path = file.path.display();
     File::parse(model.bytes())?.verify().map_err(|error| error.at(&path))?;
     line(format!("model             {path}: {} bytes, checksums good", model.bytes().len()))?;
     drop(model);
     let (mut sentences, mut failed) = (0, false);
     for kernels in Kernels::available() {
         let isa = kernels.isa();
-        let model = Arc::new(arguments.model.open()?.with_kernels(kernels));
+        let model = Arc::new(file.open()?.with_kernels(kernels));
         let replay = replay(&model).map_err(|error| error.at(isa))?;
         sentences = replay.sentences;
         failed |= !replay.deviations.is_empty();

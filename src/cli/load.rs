@@ -1,18 +1,21 @@
-//! Opening the model that a command was given.
+//! Opening the model that a command was given, or one that is shipped.
 
 #![allow(unsafe_code)]
 
-use crate::Result;
 use crate::model::Model;
+use crate::{Error, ErrorKind, Result};
 use clap::{Args, ValueEnum};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// Names the model file that is taken where `--model` is not given.
+const VARIABLE: &str = "SISKIN_MODEL";
 
 /// Which model, and how it gets into memory.
 #[derive(Args)]
 pub(super) struct ModelArguments {
-    /// The model file
+    /// The model file; without it that of SISKIN_MODEL, else one that is shipped with this program
     #[arg(short, long, value_name = "FILE")]
-    pub model: PathBuf,
+    model: Option<PathBuf>,
     /// How the file gets into memory
     #[arg(long, value_enum, default_value = "map", value_name = "HOW")]
     load: Load,
@@ -27,7 +30,46 @@ pub(super) enum Load {
     Read,
 }
 
+/// A model file, and how it gets into memory.
+pub(super) struct ModelFile {
+    pub path: PathBuf,
+    load: Load,
+}
+
 impl ModelArguments {
+    /// The model file that was named, else the shipped model of the name `shipped`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOption`] if none was named and none is found; the message has the places.
+    pub fn find(&self, shipped: &str) -> Result<ModelFile> {
+        let named = self.model.clone().or_else(|| std::env::var_os(VARIABLE).map(PathBuf::from));
+        let path = match named {
+            Some(path) => path,
+            None => find_shipped(shipped)?,
+        };
+        Ok(ModelFile { path, load: self.load })
+    }
+}
+
+/// The file of a shipped model: beside the program, where packages put data, or in the current folder, which is that of
+/// a clone when cargo runs the program.
+fn find_shipped(name: &str) -> Result<PathBuf> {
+    let program = std::env::current_exe().unwrap_or_default();
+    let beside = program.parent().unwrap_or(Path::new(""));
+    let folders = [beside.join("models"), beside.join("../share/siskin/models"), PathBuf::from("models")];
+    let places = folders.map(|folder| folder.join(name).join(format!("{name}.siskin")));
+    if let Some(path) = places.iter().find(|path| path.is_file()) {
+        return Ok(path.clone());
+    }
+    let places: Vec<String> = places.iter().map(|path| path.display().to_string()).collect();
+    let message = format!(
+        "no model was named, and none is at {}: name one with --model or {VARIABLE}",
+        places.join(" or ")
+    );
+    Err(Error::new(ErrorKind::InvalidOption, message))
+}
+
+impl ModelFile {
     /// The model.
     ///
     /// # Errors
@@ -44,8 +86,8 @@ impl ModelArguments {
         match load {
             // SAFETY: that nobody changes the file in place while the command runs is what the manual asks of the
             // user, who has `--load read` where it cannot be promised. Siskin's own tools replace files by renaming.
-            Load::Map => unsafe { Model::map(&self.model) },
-            Load::Read => Model::open(&self.model),
+            Load::Map => unsafe { Model::map(&self.path) },
+            Load::Read => Model::open(&self.path),
         }
     }
 }

@@ -20,6 +20,7 @@ use std::error::Error as _;
 use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
+use translate::Task;
 
 /// Runs encoder-decoder Transformers on this machine, offline, from one file
 #[derive(Parser)]
@@ -36,7 +37,8 @@ this program and on the PATH.
 Exit status: 0 if all went well, 1 if something failed, 2 for a wrong command line or option.
 
 Examples:
-  siskin translate -m en-de.siskin \"Good morning\"
+  siskin translate \"Good morning\"
+  siskin summarize < abstracts.txt
   siskin translate -m en-de.siskin --beam 4 < book.txt > buch.txt
   siskin inspect en-de.siskin --verify
   siskin doctor -m en-de.siskin";
@@ -45,6 +47,8 @@ Examples:
 enum Command {
     /// Translate lines of text, or do whatever else the model does with them
     Translate(Box<translate::Arguments>),
+    /// Summarize documents, one a line: as translate, but a document is read as a whole, or as much of it as fits
+    Summarize(Box<translate::Arguments>),
     /// Measure how fast a model runs here
     Bench(Box<bench::Arguments>),
     /// Check that a model gives on this machine what it must give
@@ -58,7 +62,8 @@ enum Command {
 /// Runs the command line; the exit status is as `docs/cli.md` says.
 pub fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Translate(arguments) => translate::run(&arguments),
+        Command::Translate(arguments) => translate::run(&arguments, Task::Any),
+        Command::Summarize(arguments) => translate::run(&arguments, Task::Summarization),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),

@@ -114,6 +114,7 @@ fn segment_json(model: &Model, segment: &Segment) -> Value {
         "source": [segment.source.start, segment.source.end],
         "source_tokens": spelled(model.source_vocabulary(), &segment.source_tokens),
         "source_token_ids": segment.source_tokens,
+        "unread_tokens": segment.unread,
         "shortlist": scope_json(segment.scope),
         "hypotheses": segment.hypotheses.iter().map(hypothesis).collect::<Value>(),
     })

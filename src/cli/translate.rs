@@ -7,13 +7,15 @@ use super::render::{Columns, one_line, write_json};
 use super::resources::ResourceArguments;
 use super::search::SearchArguments;
 use crate::decode::{Alignments, Scope, Scores};
+use crate::format::{self, SectionKind};
+use crate::model::Model;
 use crate::pipeline::{LongInput, TranslateOptions, Translation, Translator, Unit};
 use crate::{Error, ErrorKind, Result};
 use clap::{Args, ValueEnum};
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Read, Write};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -45,9 +47,12 @@ pub(super) struct Arguments {
     /// What the model reads at once, where that is not to be as its file says
     #[arg(long, value_enum)]
     unit: Option<UnitArgument>,
-    /// Cut an input that is longer than the model's positions, where it is refused otherwise
-    #[arg(long)]
-    split: bool,
+    /// What happens to an input that is longer than the model's positions, where that is not to be as its file says
+    #[arg(long, value_enum, value_name = "HOW")]
+    long_input: Option<LongInputArgument>,
+    /// Which task or language is asked for, of a model with several, such as de
+    #[arg(long, value_name = "TASK")]
+    to: Option<String>,
     /// Begin every output with this text
     #[arg(long, value_name = "TEXT")]
     prefix: Option<String>,
@@ -80,6 +85,35 @@ enum UnitArgument {
     Sentence,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum LongInputArgument {
+    /// It is not answered
+    Refuse,
+    /// It is cut at white space, until every part fits
+    Split,
+    /// Its start is read, as much as fits
+    Truncate,
+}
+
+/// What the command is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Task {
+    /// Whatever the model does.
+    Any,
+    /// Documents to summaries.
+    Summarization,
+}
+
+impl Task {
+    /// The shipped model for it.
+    fn shipped(self) -> &'static str {
+        match self {
+            Self::Any => "en-de",
+            Self::Summarization => "title",
+        }
+    }
+}
+
 /// How answers are written.
 enum Form {
     Columns(Columns),
@@ -96,27 +130,36 @@ struct Job {
     out_name: String,
     progress: Option<Progress>,
     failed: usize,
-    verified: Verified,
+    notes: Notes,
 }
 
-/// What the verification of a shortlist found: parts of lines, and how many of them were searched again.
+/// What the user is told of at the end, counted in parts of lines.
 #[derive(Default)]
-struct Verified {
+struct Notes {
     parts: usize,
+    /// A shortlist had missed a token.
     redone: usize,
+    /// The model has no positions for all tokens.
+    truncated: usize,
 }
 
-impl Verified {
+impl Notes {
     fn count(&mut self, answer: Option<&Translation>) {
         for segment in answer.iter().flat_map(|translation| &translation.segments) {
-            self.parts += usize::from(matches!(segment.scope, Scope::Verified { .. } | Scope::Redone { .. }));
+            self.parts += 1;
             self.redone += usize::from(matches!(segment.scope, Scope::Redone { .. }));
+            self.truncated += usize::from(segment.unread > 0);
         }
     }
 
     fn report(&self) {
-        if self.redone > 0 {
-            let Self { parts, redone } = self;
+        let Self { parts, redone, truncated } = self;
+        if *truncated > 0 {
+            eprintln!(
+                "siskin: of {truncated} of {parts} parts only the start was read: they have too many tokens"
+            );
+        }
+        if *redone > 0 {
             eprintln!(
                 "siskin: the shortlist missed a token in {redone} of {parts} parts, which were searched again"
             );
@@ -128,10 +171,11 @@ impl Verified {
 ///
 /// # Errors
 /// What keeps all lines from being answered; an error of one line is reported and the others are answered.
-pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let translator = arguments.translator()?;
+pub(super) fn run(arguments: &Arguments, task: Task) -> Result<ExitCode> {
+    let model = arguments.model.find(task.shipped())?;
+    let translator = arguments.translator(task, model.open()?)?;
     let (input, size) = arguments.open_input()?;
-    let (output, out_name) = arguments.open_output()?;
+    let (output, out_name) = arguments.open_output(&model.path)?;
     let shown = arguments.output.is_some() || !io::stdout().is_terminal();
     let mut job = Job {
         translator,
@@ -140,18 +184,22 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         out_name,
         progress: size.filter(|_| shown).and_then(Progress::new),
         failed: 0,
-        verified: Verified::default(),
+        notes: Notes::default(),
     };
     job.answer_all(Lines::new(input))?;
-    job.verified.report();
+    job.notes.report();
     Ok(if job.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 impl Arguments {
-    fn translator(&self) -> Result<Translator> {
-        let model = Arc::new(self.model.open()?);
+    fn translator(&self, task: Task, model: Model) -> Result<Translator> {
+        let model = Arc::new(model);
         let translator = Translator::new(Arc::clone(&model))?;
         let mut options = translator.options().clone();
+        if task == Task::Summarization {
+            check_task(&model, "summarization")?;
+            options = options.of_documents();
+        }
         self.search.apply(&model, self.n_best.unwrap_or(1), &mut options)?;
         self.resources.apply(&mut options);
         self.apply(&translator, &mut options)?;
@@ -164,8 +212,14 @@ impl Arguments {
             Some(UnitArgument::Sentence) => options.unit = Unit::Sentence,
             None => {}
         }
-        if self.split {
-            options.long_input = LongInput::Split;
+        match self.long_input {
+            Some(LongInputArgument::Refuse) => options.long_input = LongInput::Refuse,
+            Some(LongInputArgument::Split) => options.long_input = LongInput::Split,
+            Some(LongInputArgument::Truncate) => options.long_input = LongInput::Truncate,
+            None => {}
+        }
+        if let Some(task) = &self.to {
+            options.task = translator.task(task).map_err(|e| e.at("--to"))?;
         }
         if let Some(prefix) = &self.prefix {
             options.target_prefix = translator.encode_target(prefix).map_err(|e| e.at("--prefix"))?;
@@ -204,13 +258,13 @@ impl Arguments {
     }
 
     /// The output and its name.
-    fn open_output(&self) -> Result<(Box<dyn Write>, String)> {
+    fn open_output(&self, model: &Path) -> Result<(Box<dyn Write>, String)> {
         let Some(path) = &self.output else {
             return Ok((Box::new(io::stdout()), "the standard output".to_owned()));
         };
         let same =
-            |input: &PathBuf| input.canonicalize().is_ok_and(|a| path.canonicalize().is_ok_and(|b| a == b));
-        if self.input.iter().chain([&self.model.model]).any(same) {
+            |input: &Path| input.canonicalize().is_ok_and(|a| path.canonicalize().is_ok_and(|b| a == b));
+        if self.input.as_deref().into_iter().chain([model]).any(same) {
             let message = format!("--output {} would overwrite what is read", path.display());
             return Err(Error::new(ErrorKind::InvalidOption, message));
         }
@@ -243,7 +297,7 @@ impl Job {
         let mut failures = Vec::new();
         for Line { number, text } in lines {
             let answer = text.and_then(|_| answers.next().expect("an answer for each text"));
-            self.verified.count(answer.as_ref().ok());
+            self.notes.count(answer.as_ref().ok());
             let written = match self.form {
                 Form::Columns(columns) => columns.write(&mut self.out, &answer),
                 _ => write_json(&mut self.out, self.translator.model(), number, &answer),
@@ -269,7 +323,7 @@ impl Job {
             let written = written.and_then(|()| writeln!(self.out));
             self.check(written)?;
             self.flush()?;
-            self.verified.count(answer.as_ref().ok());
+            self.notes.count(answer.as_ref().ok());
             if let Err(error) = answer {
                 self.report(number, &error);
             }
@@ -292,6 +346,18 @@ impl Job {
 
     fn check(&self, written: io::Result<()>) -> Result<()> {
         written.map_err(|error| Error::io(format!("cannot write {}", self.out_name), error))
+    }
+}
+
+/// Refuses a model whose card says that it is for another task.
+fn check_task(model: &Model, wanted: &str) -> Result<()> {
+    let card = format::File::parse(model.bytes())?.metadata(SectionKind::Card);
+    match card.optional::<&str>("task")? {
+        Some(task) if task != wanted => {
+            let message = format!("the model is for {task}, not for {wanted}: use `siskin translate`");
+            Err(Error::new(ErrorKind::InvalidOption, message))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -3,7 +3,7 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use super::request::Unit;
+use super::request::{LongInput, Unit};
 use crate::decode::{DecodeOptions, Strategy};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{List, Metadata, MetadataBuilder};
@@ -16,17 +16,23 @@ pub struct Generation {
     pub decode: DecodeOptions,
     /// What the model reads at once.
     pub unit: Unit,
+    /// What happens to a source that is longer than the model's positions.
+    pub long_input: LongInput,
     /// Whether the file's shortlist is used.
     pub shortlist: ShortlistMode,
     /// Tokens in front of every source.
     pub source_prefix: Vec<u32>,
     /// Tokens behind every source, such as the end token of Marian and T5 models.
     pub source_suffix: Vec<u32>,
-    /// Tokens that every output begins with, behind the start token.
+    /// Tokens that every output begins with, behind the start token, where no other
+    /// [task](super::TranslateOptions::task) is asked for.
     pub target_prefix: Vec<u32>,
 }
 
 const UNITS: &[(&str, Unit)] = &[("line", Unit::Line), ("sentence", Unit::Sentence)];
+
+const LONG_INPUTS: &[(&str, LongInput)] =
+    &[("refuse", LongInput::Refuse), ("split", LongInput::Split), ("truncate", LongInput::Truncate)];
 
 const SHORTLISTS: &[(&str, ShortlistMode)] =
     &[("off", ShortlistMode::Off), ("on", ShortlistMode::On), ("verify", ShortlistMode::Verify)];
@@ -40,6 +46,7 @@ const KEYS: &[&str] = &[
     "repetition_penalty",
     "suppressed",
     "unit",
+    "long_input",
     "shortlist",
     "source_prefix",
     "source_suffix",
@@ -71,6 +78,9 @@ impl Generation {
         if metadata.get("unit").is_some() {
             generation.unit = metadata.choice("unit", UNITS)?;
         }
+        if metadata.get("long_input").is_some() {
+            generation.long_input = metadata.choice("long_input", LONG_INPUTS)?;
+        }
         if metadata.get("shortlist").is_some() {
             generation.shortlist = metadata.choice("shortlist", SHORTLISTS)?;
         }
@@ -91,6 +101,11 @@ impl Generation {
         out.optional("repetition_penalty", decode.repetition_penalty);
         let unit = UNITS.iter().find(|(_, unit)| *unit == self.unit).map_or("line", |(word, _)| word);
         out.optional("unit", unit);
+        if let Some((word, _)) =
+            LONG_INPUTS[1..].iter().find(|(_, long_input)| *long_input == self.long_input)
+        {
+            out.critical("long_input", *word);
+        }
         if let Some((word, _)) = SHORTLISTS[1..].iter().find(|(_, mode)| *mode == self.shortlist) {
             out.critical("shortlist", *word);
         }

@@ -5,11 +5,13 @@ pub mod golden;
 mod request;
 mod scorer;
 mod segment;
+mod summarizer;
 mod translation;
 mod translator;
 mod verified;
 
 pub use generation::Generation;
 pub use request::{Limits, LongInput, TranslateOptions, Unit};
+pub use summarizer::Summarizer;
 pub use translation::{Segment, TextHypothesis, Translation};
 pub use translator::Translator;

@@ -18,7 +18,10 @@ pub struct TranslateOptions {
     pub shortlist: ShortlistMode,
     /// What happens to a source that is longer than the model's positions.
     pub long_input: LongInput,
-    /// Tokens that every output begins with, behind the start token; they are part of the text.
+    /// Tokens behind the start token that tell a model with several tasks or languages which is asked for
+    /// ([`Translator::task`](super::Translator::task)); they are no part of the text.
+    pub task: Vec<u32>,
+    /// Tokens that every output begins with, behind those of the task; they are part of the text.
     pub target_prefix: Vec<u32>,
     /// Sources that are computed together, at most. It changes speed and memory, never a result.
     pub batch: usize,
@@ -35,7 +38,8 @@ impl TranslateOptions {
             decode: generation.decode.clone(),
             unit: generation.unit,
             shortlist: generation.shortlist,
-            long_input: LongInput::Refuse,
+            long_input: generation.long_input,
+            task: generation.target_prefix.clone(),
             target_prefix: Vec::new(),
             batch: 16,
             threads: 1,
@@ -45,6 +49,11 @@ impl TranslateOptions {
 }
 
 impl TranslateOptions {
+    /// The same options for summarization: a document is read as a whole, or as much of its start as fits.
+    pub fn of_documents(self) -> Self {
+        Self { unit: Unit::Line, long_input: LongInput::Truncate, ..self }
+    }
+
     /// Checks that the model has the shortlist that is to be used, and that a choice can be verified.
     pub(super) fn check_shortlist(&self, model: &Model) -> Result<()> {
         let invalid = |message| Err(Error::new(ErrorKind::InvalidOption, message));
@@ -72,12 +81,15 @@ pub enum Unit {
 }
 
 /// What happens to a source that is longer than the model's positions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LongInput {
     /// [`ErrorKind::InputTooLong`](crate::ErrorKind::InputTooLong).
+    #[default]
     Refuse,
     /// It is cut where there is white space near its middle, until every part fits.
     Split,
+    /// Its first tokens are read, and [`Segment::unread`](super::Segment::unread) says how many were not.
+    Truncate,
 }
 
 /// What a request may use.

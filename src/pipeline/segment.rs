@@ -8,10 +8,11 @@ use super::{Generation, LongInput, Unit};
 use crate::error::{Error, ErrorKind, Result};
 use crate::text::{EncodeScratch, Language, Vocabulary, split_sentences};
 
-/// A source: its bytes in the text, and its tokens.
+/// A source: its bytes in the text, its tokens, and how many more it would have if the model had positions for them.
 pub(super) struct Source {
     pub bytes: Range<usize>,
     pub tokens: Vec<u32>,
+    pub unread: usize,
 }
 
 /// Cuts texts into sources.
@@ -49,15 +50,17 @@ impl Segmenter<'_> {
             // Blank, or nothing but characters that the normalizer removes.
             return Ok(());
         }
-        tokens.extend_from_slice(&self.generation.source_suffix);
-        let (count, most) = (tokens.len(), self.max_positions);
-        if count <= most {
-            out.push(Source { bytes, tokens });
+        let suffix = &self.generation.source_suffix;
+        let (count, most) = (tokens.len() + suffix.len(), self.max_positions);
+        if count <= most || long == LongInput::Truncate {
+            tokens.truncate(most.saturating_sub(suffix.len()));
+            tokens.extend_from_slice(suffix);
+            out.push(Source { bytes, tokens, unread: count.saturating_sub(most) });
             return Ok(());
         }
         let middle = match long {
             LongInput::Split => cut(text, &bytes),
-            LongInput::Refuse => None,
+            LongInput::Refuse | LongInput::Truncate => None,
         };
         let Some(middle) = middle else {
             let message =

@@ -22,6 +22,9 @@ pub struct Segment {
     pub source: Range<usize>,
     /// Its tokens as the model read them.
     pub source_tokens: Vec<u32>,
+    /// Tokens that the model did not read, because it has no positions for them; 0 but for
+    /// [`LongInput::Truncate`](super::LongInput::Truncate).
+    pub unread: usize,
     /// Best first.
     pub hypotheses: Vec<TextHypothesis>,
     /// What their tokens were chosen from.

@@ -61,7 +61,12 @@ impl Said {
 
 /// Runs `siskin` with `arguments`.
 pub fn run(arguments: &[&str]) -> Said {
-    Said::of(siskin().args(arguments).stdin(Stdio::null()).output().expect("the command starts"))
+    output(siskin().args(arguments))
+}
+
+/// Runs `command` without an input.
+pub fn output(command: &mut Command) -> Said {
+    Said::of(command.stdin(Stdio::null()).output().expect("the command starts"))
 }
 
 /// Runs `siskin translate` on the model of the tests, with `input` on its standard input.

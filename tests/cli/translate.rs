@@ -1,7 +1,8 @@
 //! `siskin translate`.
 
-use crate::command::{folder, model, run, siskin, translate, write};
+use crate::command::{folder, model, output, run, siskin, translate, write};
 use crate::support::{POSITIONS, model_file, with_shortlist};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
@@ -73,13 +74,47 @@ fn a_line_that_cannot_be_answered_is_named_and_the_others_are_answered() {
     assert_eq!(kinds, ["InvalidUtf8", "InputTooLong", "Vocabulary"]);
 }
 
+/// Bytes of the input that the 24 positions of the test model hold, one taken by the end token.
+const START: usize = 23;
+
+#[test]
+fn documents_are_read_as_a_whole_or_as_much_as_fits() {
+    let text = "a finch. a fox. a dogs. a bird. a cat.";
+    let said = output(siskin().args(["summarize", "-m"]).arg(model()).arg(text));
+    assert_eq!(said.out, translate(&[&text[..START]], b"").out);
+    assert!(said.err.contains("only the start was read"), "{}", said.err);
+}
+
+#[test]
+fn without_a_name_the_model_is_the_shipped_one() {
+    let home = folder().join(format!("cli-shipped-{}", std::process::id()));
+    let place = home.join("models/en-de");
+    std::fs::create_dir_all(&place).expect("a folder");
+    let shipped =
+        || output(siskin().current_dir(&home).env_remove("SISKIN_MODEL").args(["translate", "fox"]));
+    shipped().fails(2, &["models/en-de/en-de.siskin", "--model or SISKIN_MODEL"]);
+    std::fs::copy(model(), place.join("en-de.siskin")).expect("a copy");
+    let expected = translate(&["fox"], b"");
+    assert_eq!(shipped().lines(), expected.lines());
+    std::fs::remove_dir_all(&home).expect("removed");
+    let named =
+        output(siskin().current_dir(folder()).env("SISKIN_MODEL", model()).args(["translate", "fox"]));
+    assert_eq!(named.lines(), expected.lines());
+}
+
 #[test]
 fn long_input_is_split_when_that_is_asked_for() {
     let words = "the quick brown fox jumps over the lazy dog";
     translate(&[words], b"").fails(1, &["line 1: the input has 44 tokens, the model 24 positions"]);
-    let split = translate(&["--split", words], b"");
+    let split = translate(&["--long-input", "split", words], b"");
     let parts = translate(&["the quick brown fox", "jumps over the lazy dog"], b"");
     assert_eq!(split.lines(), [parts.lines().join(" ")]);
+    let cut = translate(&["--long-input", "truncate", words], b"");
+    assert!(cut.err.contains("of 1 of 1 parts only the start was read"), "{}", cut.err);
+    assert_eq!(cut.out, translate(&[&words[..START]], b"").out);
+    let cut = translate(&["--long-input", "truncate", "--json", words], b"");
+    let answer: serde_json::Value = serde_json::from_str(&cut.out).expect("JSON");
+    assert_eq!(answer["segments"][0]["unread_tokens"], words.len() - START);
     let sentences = translate(&["--unit", "sentence", "A finch. A fox.".to_lowercase().as_str()], b"");
     assert_eq!(sentences.lines().len(), 1);
 }
@@ -138,7 +173,7 @@ fn json_has_everything() {
 
 #[test]
 fn a_stream_is_the_text_in_parts() {
-    for arguments in [&[][..], &["--beam", "4"], &["--prefix", "ab"], &["--split"]] {
+    for arguments in [&[][..], &["--beam", "4"], &["--prefix", "ab"], &["--long-input", "split"]] {
         let input = "siskin\n\nthe quick fox\nthe lazy dog and the quick fox\n";
         let whole = translate(arguments, input.as_bytes());
         let stream = translate(&[&["--stream"], arguments].concat(), input.as_bytes());
@@ -175,6 +210,20 @@ fn search_options_reach_the_search() {
     translate(&["--beam", "17"], b"").fails(2, &["strategy.size is 17"]);
     translate(&["--top-k", "3"], b"").fails(2, &["--sample"]);
     translate(&["--threads", "0"], b"").fails(2, &["threads is 0"]);
+}
+
+#[test]
+fn a_task_is_asked_for_by_its_token() {
+    let answers: BTreeSet<String> = [&[][..], &["--to", "de"], &["--to", "fr"]]
+        .iter()
+        .map(|arguments| translate(arguments, b"siskin\n").lines().concat())
+        .collect();
+    assert_eq!(answers.len(), 3, "each begins with other tokens: {answers:?}");
+    assert!(answers.iter().all(|answer| !answer.contains('<')), "{answers:?}");
+    let streamed = translate(&["--to", "fr", "--stream"], b"siskin\n").lines().concat();
+    assert!(answers.contains(&streamed), "{streamed}");
+    translate(&["--to", "es"], b"").fails(1, &["--to: the model has no token for `es`", r#"["de", "fr"]"#]);
+    translate(&["--to", "a"], b"").fails(1, &["--to: the model has no token for `a`"]);
 }
 
 #[test]

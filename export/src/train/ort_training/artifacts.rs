@@ -81,7 +81,8 @@ fn optimizer_model(adamw: &AdamW) -> ModelProto {
     let [params, gradients] = ["params", "gradients"].map(String::from);
     let [first, second] = ["first_order_moments", "second_order_moments"].map(String::from);
     let [rate, step, clipped, updated] = ["learning_rate", "step", "clipped", "updated"].map(String::from);
-    let clip = node("InplaceClipGradNorm", DOMAIN, std::slice::from_ref(&gradients), std::slice::from_ref(&clipped));
+    let clip =
+        node("InplaceClipGradNorm", DOMAIN, std::slice::from_ref(&gradients), std::slice::from_ref(&clipped));
     let inputs = [&rate, &step, &params, &clipped, &first, &second].map(String::clone);
     let adam = node("AdamWOptimizer", DOMAIN, &inputs, std::slice::from_ref(&updated));
     let attributes: Vec<AttributeProto> = vec![
