@@ -24,8 +24,11 @@ fn library_is_missing() -> bool {
 }
 
 fn batches() -> Vec<Batch> {
-    let example =
-        |source: &[u32], target: &[u32]| Example { source: source.to_vec(), target: target.to_vec() };
+    let example = |source: &[u32], target: &[u32]| Example {
+        source: source.to_vec(),
+        target: target.to_vec(),
+        prefix: 0,
+    };
     let (a, b) = (example(&[3, 4, 5, 0], &[3, 8, 4, 5, 0]), example(&[6, 0], &[7, 0]));
     let c = example(&[5, 5, 6, 0], &[4, 0]);
     vec![Batch::new(&[&a, &b], 2), Batch::new(&[&c], 2)]
