@@ -4,8 +4,8 @@
 //! that end as [`BUFFER`] does, and the rest, which the caller provides. Outputs that end as [`FLAG`] does are its own.
 
 use crate::onnx::proto::{
-    AttributeProto, DimensionProto, DimensionValue, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
-    SequenceTypeProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
+    DimensionProto, DimensionValue, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, SequenceTypeProto,
+    TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
 use crate::onnx::serialize::{IR_VERSION, OPSET, float, int};
 use crate::onnx::transformer::Emitted;
@@ -26,6 +26,7 @@ const RESET: &str = "lazy_reset_grad";
 const DOMAIN: &str = "com.microsoft";
 const BOOL: i32 = 9; // as ONNX numbers element types
 const F32: i32 = ElementType::F32 as i32;
+const I64: i32 = ElementType::I64 as i32;
 
 /// ONNX models.
 pub struct Artifacts {
@@ -40,10 +41,11 @@ pub struct Artifacts {
 impl Artifacts {
     /// The models that train by `training`'s loss.
     pub fn new(training: Emitted, evaluation: &Graph, optimizer: &AdamW) -> Self {
+        let parameters = training.graph.parameters().len();
         Self {
             training: training_model(training).encode_to_vec(),
             evaluation: evaluation.to_onnx(),
-            optimizer: optimizer_model(optimizer).encode_to_vec(),
+            optimizer: optimizer_model(optimizer, parameters).encode_to_vec(),
         }
     }
 }
@@ -63,9 +65,7 @@ fn training_model(Emitted { mut graph, loss, .. }: Emitted) -> ModelProto {
         let (sum, square) = (named("_grad.sum"), named("_grad.square"));
         let inputs = [named(BUFFER), graph.name(gradient).to_owned(), RESET.to_owned()];
         proto.node.push(node("InPlaceAccumulatorV2", DOMAIN, &inputs, &[named(FLAG), sum.clone()]));
-        let keep_dims = vec![int("keepdims", 0)];
-        let squared = node("ReduceSumSquare", "", &[sum], std::slice::from_ref(&square));
-        proto.node.push(NodeProto { attribute: keep_dims, ..squared });
+        proto.node.push(squared_norm(&sum, &square));
         squares.push(square);
         proto.input.push(value_info(&named(BUFFER), tensor_type(F32, &graph.parameter_shape(parameter))));
         proto.output.push(value_info(&named(FLAG), tensor_type(BOOL, &[1])));
@@ -76,16 +76,16 @@ fn training_model(Emitted { mut graph, loss, .. }: Emitted) -> ModelProto {
     model
 }
 
-/// Clips the global norm and takes a step of AdamW without decay.
-fn optimizer_model(adamw: &AdamW) -> ModelProto {
-    let [params, gradients] = ["params", "gradients"].map(String::from);
-    let [first, second] = ["first_order_moments", "second_order_moments"].map(String::from);
-    let [rate, step, clipped, updated] = ["learning_rate", "step", "clipped", "updated"].map(String::from);
-    let clip =
-        node("InplaceClipGradNorm", DOMAIN, std::slice::from_ref(&gradients), std::slice::from_ref(&clipped));
-    let inputs = [&rate, &step, &params, &clipped, &first, &second].map(String::clone);
-    let adam = node("AdamWOptimizer", DOMAIN, &inputs, std::slice::from_ref(&updated));
-    let attributes: Vec<AttributeProto> = vec![
+/// Takes a step of AdamW without decay, along gradients whose global norm is clipped.
+///
+/// The API hands over the parameters in the order of a hash table, another in each process, so its own operator for
+/// clipping gives other bits in each. Here the squares are sorted before they are added up.
+fn optimizer_model(adamw: &AdamW, parameters: usize) -> ModelProto {
+    let mut nodes = clip(parameters);
+    let inputs =
+        ["learning_rate", "step", "params", "clipped", "first_order_moments", "second_order_moments"];
+    let adam = node("AdamWOptimizer", DOMAIN, &inputs.map(String::from), &["updated".into()]);
+    let attribute = vec![
         float("alpha", adamw.beta1),
         float("beta", adamw.beta2),
         float("epsilon", adamw.epsilon),
@@ -93,20 +93,24 @@ fn optimizer_model(adamw: &AdamW) -> ModelProto {
         int("correct_bias", 1),
         int("adam_mode", 0),
     ];
-    let sequences = [params, gradients, first, second].map(|name| value_info(&name, sequence_type()));
-    let scalars = [
-        value_info(&rate, tensor_type(F32, &[1])),
-        value_info(&step, tensor_type(ElementType::I64 as i32, &[1])),
+    nodes.push(NodeProto { attribute, ..adam });
+    let sequences = ["params", "gradients", "first_order_moments", "second_order_moments"];
+    let input =
+        [value_info("learning_rate", tensor_type(F32, &[1])), value_info("step", tensor_type(I64, &[1]))];
+    let mut initializer = vec![
+        constant("one", F32, &[], 1f32.to_le_bytes()),
+        constant("clip_norm", F32, &[], adamw.clip_norm.to_le_bytes()),
+        constant("one_element", I64, &[1], 1i64.to_le_bytes()),
+        constant("count", I64, &[1], (parameters as i64).to_le_bytes()),
     ];
+    let index = |i| constant(&format!("index.{i}"), I64, &[], (i as i64).to_le_bytes());
+    initializer.extend((0..parameters).map(index));
     let graph = GraphProto {
-        node: vec![
-            NodeProto { attribute: vec![float("max_norm", adamw.clip_norm)], ..clip },
-            NodeProto { attribute: attributes, ..adam },
-        ],
+        node: nodes,
         name: "siskin".into(),
-        initializer: Vec::new(),
-        input: scalars.into_iter().chain(sequences).collect(),
-        output: vec![value_info(&updated, tensor_type(BOOL, &[1]))],
+        initializer,
+        input: input.into_iter().chain(sequences.map(|name| value_info(name, sequence_type()))).collect(),
+        output: vec![value_info("updated", tensor_type(BOOL, &[1]))],
     };
     let domains = [(String::new(), OPSET), (DOMAIN.to_owned(), 1)];
     ModelProto {
@@ -115,6 +119,47 @@ fn optimizer_model(adamw: &AdamW) -> ModelProto {
         graph: Some(graph),
         opset_import: domains.map(|(domain, version)| OperatorSetIdProto { domain, version }).into(),
     }
+}
+
+/// `clipped = gradients * min(1, clip_norm / norm)` for a sequence of `count` gradients.
+fn clip(count: usize) -> Vec<NodeProto> {
+    let onnx = |op: &str, inputs: &[&str], output: &str| {
+        node(op, "", &inputs.iter().map(|&name| name.to_owned()).collect::<Vec<_>>(), &[output.to_owned()])
+    };
+    let names = |what: &str| (0..count).map(|i| format!("{what}.{i}")).collect::<Vec<_>>();
+    let (gradients, squares, scaled) = (names("gradient"), names("square"), names("scaled"));
+    let mut nodes = Vec::new();
+    for (index, (gradient, square)) in names("index").iter().zip(gradients.iter().zip(&squares)) {
+        let scalar = format!("{square}.scalar");
+        nodes.push(onnx("SequenceAt", &["gradients", index], gradient));
+        nodes.push(squared_norm(gradient, &scalar));
+        nodes.push(onnx("Reshape", &[&scalar, "one_element"], square));
+    }
+    let concat = node("Concat", "", &squares, &["squares".to_owned()]);
+    nodes.push(NodeProto { attribute: vec![int("axis", 0)], ..concat });
+    let sorted = ["sorted", "order"].map(String::from);
+    nodes.push(node("TopK", "", &["squares", "count"].map(String::from), &sorted));
+    let sum = onnx("ReduceSum", &["sorted"], "squared_norm");
+    nodes.push(NodeProto { attribute: vec![int("keepdims", 0)], ..sum });
+    nodes.push(onnx("Sqrt", &["squared_norm"], "norm"));
+    nodes.push(onnx("Div", &["clip_norm", "norm"], "ratio"));
+    nodes.push(onnx("Min", &["ratio", "one"], "factor"));
+    nodes.extend(
+        gradients.iter().zip(&scaled).map(|(gradient, scaled)| onnx("Mul", &[gradient, "factor"], scaled)),
+    );
+    nodes.push(node("SequenceConstruct", "", &scaled, &["clipped".to_owned()]));
+    nodes
+}
+
+/// The sum of the squares of all elements.
+fn squared_norm(input: &str, output: &str) -> NodeProto {
+    let node = node("ReduceSumSquare", "", &[input.to_owned()], &[output.to_owned()]);
+    NodeProto { attribute: vec![int("keepdims", 0)], ..node }
+}
+
+/// A constant with one element.
+fn constant<const N: usize>(name: &str, data_type: i32, shape: &[i64], element: [u8; N]) -> TensorProto {
+    TensorProto { dims: shape.to_vec(), data_type, name: name.into(), raw_data: element.into() }
 }
 
 fn node(op_type: &str, domain: &str, inputs: &[String], outputs: &[String]) -> NodeProto {

@@ -123,9 +123,12 @@ pub fn state(checkpoint: &Checkpoint) -> Result<EngineState> {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let path = std::env::temp_dir().join(format!("siskin-{}-{number}.checkpoint", std::process::id()));
-    checkpoint.save(&path, true).map_err(|e| onnxruntime::failed("saving the optimizer's state", &e))?;
-    let bytes = std::fs::read(&path).map_err(|e| Error::io(format!("reading {}", path.display()), e))?;
-    std::fs::remove_file(&path).map_err(|e| Error::io(format!("removing {}", path.display()), e))?;
+    let saved = checkpoint.save(&path, true);
+    let bytes = std::fs::read(&path);
+    let removed = std::fs::remove_file(&path);
+    saved.map_err(|e| onnxruntime::failed("saving the optimizer's state", &e))?;
+    let bytes = bytes.map_err(|e| Error::io(format!("reading {}", path.display()), e))?;
+    removed.map_err(|e| Error::io(format!("removing {}", path.display()), e))?;
     decode(&bytes)
 }
 
