@@ -126,7 +126,9 @@ pub fn state(checkpoint: &Checkpoint) -> Result<EngineState> {
     let saved = checkpoint.save(&path, true);
     let bytes = std::fs::read(&path);
     let removed = std::fs::remove_file(&path);
-    saved.map_err(|e| onnxruntime::failed("saving the optimizer's state", &e))?;
+    saved.map_err(|e| {
+        onnxruntime::failed(&format!("cannot write the optimizer's state to {}", path.display()), &e)
+    })?;
     let bytes = bytes.map_err(|e| Error::io(format!("reading {}", path.display()), e))?;
     removed.map_err(|e| Error::io(format!("removing {}", path.display()), e))?;
     decode(&bytes)
