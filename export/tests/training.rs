@@ -241,12 +241,13 @@ fn gradients_of_whole_models_are_those_of_finite_differences() {
         // The first moment after one update is (1 - beta1) times the gradient: half of it here.
         let optimizer = AdamW { beta1: 0.5, clip_norm: f32::INFINITY, ..AdamW::default() };
         let mut engine = OrtEngine::new(&spec, regularization, optimizer, 1, &weights).unwrap();
-        engine.accumulate(&batch, &mut Random::new(9, &[])).unwrap();
-        engine.update(0.0).unwrap();
-        let gradients = engine.state().first_moments;
+        let batch = std::slice::from_ref(&batch);
+        engine.update(batch, 0.0, &mut Random::new(9, &[])).unwrap();
+        let gradients = engine.state().unwrap().first_moments;
         let mut loss = |weights: &Tensors| {
             engine.set_weights(weights).unwrap();
-            engine.accumulate(&batch, &mut Random::new(9, &[])).unwrap() / batch.label_count() as f64
+            let update = engine.update(batch, 0.0, &mut Random::new(9, &[])).unwrap();
+            update.loss / batch[0].label_count() as f64
         };
         for (parameter, direction) in directions(&weights) {
             let mut at = |step: f32| {

@@ -83,6 +83,9 @@ pub struct NodeProto {
     /// Its attributes.
     #[prost(message, repeated, tag = "5")]
     pub attribute: Vec<AttributeProto>,
+    /// The operator's domain; empty for ONNX itself.
+    #[prost(string, tag = "7")]
+    pub domain: String,
 }
 
 /// A named attribute; `type` says which field holds the value.
@@ -158,12 +161,23 @@ pub struct ValueInfoProto {
     pub r#type: Option<TypeProto>,
 }
 
-/// A type: always a tensor here.
+/// A type: a tensor or a sequence, so one of the fields is there.
 #[derive(Clone, PartialEq, Message)]
 pub struct TypeProto {
     /// The tensor type.
     #[prost(message, optional, tag = "1")]
     pub tensor_type: Option<TensorTypeProto>,
+    /// The sequence type.
+    #[prost(message, optional, tag = "4")]
+    pub sequence_type: Option<SequenceTypeProto>,
+}
+
+/// The type of a sequence's elements.
+#[derive(Clone, PartialEq, Message)]
+pub struct SequenceTypeProto {
+    /// One type for all.
+    #[prost(message, optional, boxed, tag = "1")]
+    pub elem_type: Option<Box<TypeProto>>,
 }
 
 /// Element type and shape.

@@ -11,9 +11,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// The version of ONNX's operators: the first with `LayerNormalization`, known to every ONNX Runtime since 1.13.
-const OPSET: i64 = 17;
+pub const OPSET: i64 = 17;
 /// The version of the representation that belongs to that operator set.
-const IR_VERSION: i64 = 8;
+pub const IR_VERSION: i64 = 8;
 
 /// Tensors start at multiples of this in a file of weights, so that it can be mapped into memory page by page.
 const ALIGNMENT: usize = 4096;
@@ -45,13 +45,18 @@ impl Weights {
 }
 
 impl Graph {
-    /// The graph as an ONNX model whose parameters are inputs, behind the others; both in the order of declaration.
+    /// The bytes of [`to_proto`](Self::to_proto).
     pub fn to_onnx(&self) -> Vec<u8> {
+        self.to_proto().encode_to_vec()
+    }
+
+    /// The graph as an ONNX model whose parameters are inputs, behind the others; both in the order of declaration.
+    pub fn to_proto(&self) -> ModelProto {
         let mut model = self.model_proto();
         if let Some(graph) = &mut model.graph {
             graph.input.extend(self.value_infos(&self.parameters));
         }
-        model.encode_to_vec()
+        model
     }
 
     /// The graph as an ONNX model whose parameters are in the file of `weights`, with `facts` as its metadata.
@@ -94,6 +99,7 @@ impl Graph {
             name: format!("{op_type}.{index}"),
             op_type,
             attribute: node.op.attributes(),
+            domain: String::new(),
         }
     }
 
@@ -142,7 +148,7 @@ impl Graph {
         let tensor = TensorTypeProto { elem_type: self.element_type(value) as i32, shape: Some(shape) };
         ValueInfoProto {
             name: self.name(value).to_owned(),
-            r#type: Some(TypeProto { tensor_type: Some(tensor) }),
+            r#type: Some(TypeProto { tensor_type: Some(tensor), ..Default::default() }),
         }
     }
 }
@@ -184,11 +190,13 @@ fn attribute(name: &str, r#type: i32) -> AttributeProto {
     AttributeProto { name: name.into(), r#type, ..Default::default() }
 }
 
-fn int(name: &str, i: i64) -> AttributeProto {
+/// An attribute with an integer.
+pub fn int(name: &str, i: i64) -> AttributeProto {
     AttributeProto { i, ..attribute(name, AttributeProto::INT) }
 }
 
-fn float(name: &str, f: f32) -> AttributeProto {
+/// An attribute with a number.
+pub fn float(name: &str, f: f32) -> AttributeProto {
     AttributeProto { f, ..attribute(name, AttributeProto::FLOAT) }
 }
 
