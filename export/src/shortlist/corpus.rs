@@ -38,19 +38,16 @@ impl<'m> Tokenizer<'m> {
         Ok(Self { source, target, generation, scratch: EncodeScratch::default() })
     }
 
-    /// The pairs of a file of pairs, as `siskin-export evaluate` reads them: a pair for each reference. Those with a
-    /// character that the model has no token for are left out.
-    ///
-    /// # Errors
-    /// As [`pairs::parse`].
-    pub fn pairs(&mut self, bytes: &[u8]) -> Result<Vec<Pair>> {
+    /// `pairs` in tokens: a pair for each reference. Those with a character that the model has no token for are left
+    /// out.
+    pub fn pairs(&mut self, pairs: &[pairs::Pair]) -> Vec<Pair> {
         let mut found = Vec::new();
-        for pair in pairs::parse(bytes, None)? {
+        for pair in pairs {
             for reference in &pair.references {
                 found.extend(self.pair(&pair.source, reference).ok());
             }
         }
-        Ok(found)
+        found
     }
 
     fn pair(&mut self, source: &str, target: &str) -> Result<Pair> {
