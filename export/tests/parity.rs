@@ -57,8 +57,8 @@ fn the_graph_and_the_runtime_give_the_same_logits() {
         return;
     }
     let examples = [
-        Example { source: vec![3, 4, 5, 6, 0], target: vec![3, 8, 4, 5, 0] },
-        Example { source: vec![6, 0], target: vec![7, 1, 0] },
+        Example { source: vec![3, 4, 5, 6, 0], target: vec![3, 8, 4, 5, 0], prefix: 0 },
+        Example { source: vec![6, 0], target: vec![7, 1, 0], prefix: 0 },
     ];
     for (name, spec) in specs() {
         let batch = Batch::new(&[&examples[0], &examples[1]], spec.decoder_start);

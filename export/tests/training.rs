@@ -15,7 +15,8 @@ use siskin_export::train::data::{Cleaning, Example, Pair};
 use siskin_export::train::engine::{Engine, Tensors};
 use siskin_export::train::initialization::initialize;
 use siskin_export::train::random::Random;
-use siskin_export::train::trainer::{BEST, LAST, PREVIOUS};
+use siskin_export::train::selection::{Metric, kept_path};
+use siskin_export::train::trainer::{AVERAGE, BEST, LAST, PREVIOUS};
 use siskin_export::train::vocabulary::Vocabularies;
 use siskin_export::train::{Config, OrtEngine, Snapshot, Trainer};
 use std::collections::BTreeMap;
@@ -31,8 +32,11 @@ fn folder(name: &str) -> PathBuf {
 fn pairs() -> Vec<Pair> {
     let words = ["abc", "cab", "bca", "aab", "cc", "b", "abcab", "bbca", "ca", "acb", "bac", "ccab"];
     let spell = |word: &str| word.chars().rev().map(|c| format!("{c}1 ")).collect::<String>();
-    let pair =
-        |word: &&str| Pair { source: (*word).to_owned(), targets: vec![spell(word).trim().to_owned()] };
+    let pair = |word: &&str| Pair {
+        source: (*word).to_owned(),
+        targets: vec![spell(word).trim().to_owned()],
+        ..Pair::default()
+    };
     words.iter().map(pair).collect()
 }
 
@@ -73,6 +77,69 @@ fn a_run_that_is_resumed_gives_the_bytes_of_one_that_was_not() {
     }
     std::fs::remove_dir_all(whole).unwrap();
     std::fs::remove_dir_all(parts).unwrap();
+}
+
+#[test]
+fn the_best_checkpoints_are_averaged() {
+    if library_is_missing() {
+        return;
+    }
+    let mut config = config();
+    config.training.keep_best = 2;
+    config.training.evaluate_every = 3;
+    let (whole, parts) = (folder("average-whole"), folder("average-parts"));
+    let progress = new_trainer(&config, &whole).run().unwrap();
+    new_trainer(&config, &parts).run_until(6).unwrap();
+    let mut second = new_trainer(&config, &parts);
+    second.resume(Snapshot::read(&parts.join(LAST)).unwrap()).unwrap();
+    second.run().unwrap();
+
+    let read = |folder: &Path| std::fs::read(folder.join(AVERAGE)).unwrap();
+    assert!(read(&whole) == read(&parts), "the average differs after resuming");
+    let weights = |path: PathBuf| Snapshot::read(&path).unwrap().model().unwrap().tensors;
+    let kept: Vec<Tensors> =
+        progress.kept.iter().map(|&(_, step)| weights(kept_path(&whole, step))).collect();
+    assert_eq!(kept.len(), 2);
+    assert_eq!(progress.best, Some(progress.kept[0]));
+    assert_eq!(kept[0], weights(whole.join(BEST)));
+    for (name, mean) in weights(whole.join(AVERAGE)) {
+        for (i, value) in mean.values.iter().enumerate() {
+            assert_eq!(*value, (kept[0][&name].values[i] + kept[1][&name].values[i]) * 0.5, "{name}");
+        }
+    }
+    let files = std::fs::read_dir(&whole).unwrap().map(|e| e.unwrap().file_name());
+    let kept_files = files.filter(|name| name.to_string_lossy().starts_with("best-")).count();
+    assert_eq!(kept_files, 2, "of {:?}", progress.kept);
+    std::fs::remove_dir_all(whole).unwrap();
+    std::fs::remove_dir_all(parts).unwrap();
+}
+
+/// With a learning rate of 0 nothing ever improves.
+#[test]
+fn a_run_ends_when_its_patience_does() {
+    if library_is_missing() {
+        return;
+    }
+    let folder = folder("patience");
+    let mut config = config();
+    config.training.learning_rate = 0.0;
+    config.training.evaluate_every = 2;
+    config.training.patience = 3;
+    config.training.metric = Metric::Chrf;
+    let progress = new_trainer(&config, &folder).run().unwrap();
+    assert_eq!((progress.step, progress.without_improvement), (8, 3));
+    let log = std::fs::read_to_string(folder.join("log.jsonl")).unwrap();
+    let last: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+    assert_eq!(progress.best, Some((last["dev_chrf"].as_f64().unwrap(), 2)));
+
+    let mut again = new_trainer(&config, &folder);
+    again.resume(Snapshot::read(&folder.join(LAST)).unwrap()).unwrap();
+    assert_eq!(again.run().unwrap().step, 8, "it has no patience left");
+    config.training.metric = Metric::Loss;
+    let mut other = new_trainer(&config, &folder);
+    other.resume(Snapshot::read(&folder.join(LAST)).unwrap()).unwrap();
+    assert_eq!(other.run_until(10).unwrap().step, 10, "another metric starts anew");
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]
@@ -166,8 +233,8 @@ fn gradients_of_whole_models_are_those_of_finite_differences() {
     }
     let dropout = Dropout { residual: 0.1, attention: 0.1, ffn: 0.1 };
     let regularization = Regularization { dropout, label_smoothing: 0.1 };
-    let long = Example { source: vec![3, 4, 5, 0], target: vec![3, 8, 4, 5, 0] };
-    let short = Example { source: vec![6, 0], target: vec![7, 0] };
+    let long = Example { source: vec![3, 4, 5, 0], target: vec![3, 8, 4, 5, 0], prefix: 1 };
+    let short = Example { source: vec![6, 0], target: vec![7, 0], prefix: 0 };
     let batch = Batch::new(&[&long, &short], 2);
     for (name, spec) in specs() {
         let weights = initialize(&emit(&spec, regularization).unwrap().graph, 1);

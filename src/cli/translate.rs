@@ -50,6 +50,9 @@ pub(super) struct Arguments {
     /// What happens to an input that is longer than the model's positions, where that is not to be as its file says
     #[arg(long, value_enum, value_name = "HOW")]
     long_input: Option<LongInputArgument>,
+    /// Which task or language is asked for, of a model with several, such as de
+    #[arg(long, value_name = "TASK")]
+    to: Option<String>,
     /// Begin every output with this text
     #[arg(long, value_name = "TEXT")]
     prefix: Option<String>,
@@ -214,6 +217,9 @@ impl Arguments {
             Some(LongInputArgument::Split) => options.long_input = LongInput::Split,
             Some(LongInputArgument::Truncate) => options.long_input = LongInput::Truncate,
             None => {}
+        }
+        if let Some(task) = &self.to {
+            options.task = translator.task(task).map_err(|e| e.at("--to"))?;
         }
         if let Some(prefix) = &self.prefix {
             options.target_prefix = translator.encode_target(prefix).map_err(|e| e.at("--prefix"))?;

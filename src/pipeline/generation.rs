@@ -24,7 +24,8 @@ pub struct Generation {
     pub source_prefix: Vec<u32>,
     /// Tokens behind every source, such as the end token of Marian and T5 models.
     pub source_suffix: Vec<u32>,
-    /// Tokens that every output begins with, behind the start token.
+    /// Tokens that every output begins with, behind the start token, where no other
+    /// [task](super::TranslateOptions::task) is asked for.
     pub target_prefix: Vec<u32>,
 }
 

@@ -18,7 +18,10 @@ pub struct TranslateOptions {
     pub shortlist: ShortlistMode,
     /// What happens to a source that is longer than the model's positions.
     pub long_input: LongInput,
-    /// Tokens that every output begins with, behind the start token; they are part of the text.
+    /// Tokens behind the start token that tell a model with several tasks or languages which is asked for
+    /// ([`Translator::task`](super::Translator::task)); they are no part of the text.
+    pub task: Vec<u32>,
+    /// Tokens that every output begins with, behind those of the task; they are part of the text.
     pub target_prefix: Vec<u32>,
     /// Sources that are computed together, at most. It changes speed and memory, never a result.
     pub batch: usize,
@@ -36,6 +39,7 @@ impl TranslateOptions {
             unit: generation.unit,
             shortlist: generation.shortlist,
             long_input: generation.long_input,
+            task: generation.target_prefix.clone(),
             target_prefix: Vec::new(),
             batch: 16,
             threads: 1,

@@ -12,7 +12,7 @@ use crate::decode::{DecodeOptions, Hypotheses, Observer, Request, Search, Setup,
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{File, SectionKind};
 use crate::model::{Alignment, Model, Session, SessionShape, ShortlistMode};
-use crate::text::{EncodeScratch, Language, StreamDecoder, Vocabulary};
+use crate::text::{EncodeScratch, Language, PieceKind, StreamDecoder, Vocabulary};
 
 /// Runs a model on text: translation, summarization, transliteration and every other text-to-text task.
 ///
@@ -88,6 +88,25 @@ impl Translator {
         let mut tokens = Vec::new();
         target_vocabulary(&self.model)?.encode(text, &mut tokens)?;
         Ok(tokens)
+    }
+
+    /// The token that asks for `task`, for [`TranslateOptions::task`]: the piece `<2task>`, as in `<2de>`, or `task` as
+    /// it is, as in `__de__`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Vocabulary`] if the model has neither; the message names the tasks that it has.
+    pub fn task(&self, task: &str) -> Result<Vec<u32>> {
+        let vocabulary = target_vocabulary(&self.model)?;
+        let token = vocabulary.id(&alloc::format!("<2{task}>")).or_else(|| vocabulary.id(task));
+        let Some(token) = token.filter(|&token| is_mark(vocabulary, token)) else {
+            let pieces = (0..vocabulary.len() as u32).filter(|&id| is_mark(vocabulary, id));
+            let pieces = pieces.filter_map(|id| vocabulary.piece(id));
+            let known: Vec<&str> =
+                pieces.filter_map(|piece| piece.strip_prefix("<2")?.strip_suffix('>')).collect();
+            let message = alloc::format!("the model has no token for `{task}`; its tasks are {known:?}");
+            return Err(Error::new(ErrorKind::Vocabulary, message));
+        };
+        Ok(Vec::from([token]))
     }
 
     /// Translates a text.
@@ -190,7 +209,7 @@ impl Translator {
     /// As [`translate`](Self::translate).
     pub fn run(&mut self, sources: &[&[u32]], observer: &mut impl Observer) -> Result<Vec<Hypotheses>> {
         let mut prefix = alloc::vec![self.model.spec().decoder_start];
-        prefix.extend_from_slice(&self.generation.target_prefix);
+        prefix.extend_from_slice(&self.options.task);
         prefix.extend_from_slice(&self.options.target_prefix);
         let sources = &sources[..sources.len().min(self.options.batch)];
         let longest = sources.iter().map(|source| source.len()).max().unwrap_or(0);
@@ -336,6 +355,11 @@ impl Translator {
 
 fn target_vocabulary(model: &Model) -> Result<&Vocabulary<'_>> {
     model.target_vocabulary().ok_or_else(|| no_vocabulary("target"))
+}
+
+/// Whether a token is no text.
+fn is_mark(vocabulary: &Vocabulary<'_>, token: u32) -> bool {
+    matches!(vocabulary.kind(token), Some(PieceKind::Control | PieceKind::UserDefined))
 }
 
 fn no_vocabulary(side: &str) -> Error {

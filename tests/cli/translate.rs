@@ -2,6 +2,7 @@
 
 use crate::command::{folder, model, output, run, siskin, translate, write};
 use crate::support::{POSITIONS, model_file, with_shortlist};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
@@ -209,6 +210,20 @@ fn search_options_reach_the_search() {
     translate(&["--beam", "17"], b"").fails(2, &["strategy.size is 17"]);
     translate(&["--top-k", "3"], b"").fails(2, &["--sample"]);
     translate(&["--threads", "0"], b"").fails(2, &["threads is 0"]);
+}
+
+#[test]
+fn a_task_is_asked_for_by_its_token() {
+    let answers: BTreeSet<String> = [&[][..], &["--to", "de"], &["--to", "fr"]]
+        .iter()
+        .map(|arguments| translate(arguments, b"siskin\n").lines().concat())
+        .collect();
+    assert_eq!(answers.len(), 3, "each begins with other tokens: {answers:?}");
+    assert!(answers.iter().all(|answer| !answer.contains('<')), "{answers:?}");
+    let streamed = translate(&["--to", "fr", "--stream"], b"siskin\n").lines().concat();
+    assert!(answers.contains(&streamed), "{streamed}");
+    translate(&["--to", "es"], b"").fails(1, &["--to: the model has no token for `es`", r#"["de", "fr"]"#]);
+    translate(&["--to", "a"], b"").fails(1, &["--to: the model has no token for `a`"]);
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn a_vocabulary_larger_than_the_embeddings_is_refused() {
     let vocabulary = Some(vocabulary.expect("it reads text").to_vec());
     let error = refused(&Recipe { vocabulary, ..Recipe::new(&spec, 1, Dtype::I8) }.build());
     assert_eq!(error.kind(), ErrorKind::Schema);
-    assert!(error.to_string().contains("29 tokens"), "{error}");
+    assert!(error.to_string().contains("31 tokens"), "{error}");
 }
 
 /// The entries of a spec, one of which can be changed.

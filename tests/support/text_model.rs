@@ -12,14 +12,15 @@ use super::{Recipe, specs};
 pub const POSITIONS: usize = 24;
 
 /// The file of an int8 model with random weights. It reads and writes the characters `a` to `z`, the space and the
-/// full stop, has no token for any other, and stops after 12 of them.
+/// full stop, has no token for any other, stops after 12 of them, and has tokens for the tasks `de` and `fr`.
 pub fn model_file() -> Vec<u8> {
     let mut vocabulary = VocabularyBuilder::new(Segmentation::Characters);
     vocabulary.special = SpecialIds { eos: Some(0), ..SpecialIds::default() };
     vocabulary.push("</s>", 0.0, PieceKind::Control);
     let characters = ('a'..='z').chain([' ', '.']);
     characters.clone().for_each(|c| vocabulary.push(&c.to_string(), 0.0, PieceKind::Normal));
-    let size = 1 + characters.count();
+    ["<2de>", "<2fr>"].iter().for_each(|task| vocabulary.push(task, 0.0, PieceKind::Control));
+    let size = 1 + characters.count() + 2;
     let spec = ModelSpec {
         source_vocabulary: size,
         target_vocabulary: size,

@@ -66,6 +66,9 @@ struct OutputsArguments {
 #[derive(Args)]
 #[command(next_help_heading = "Search (what is not given is as the model file says)")]
 struct SearchArguments {
+    /// Which task or language is asked for, of a model with several, such as de
+    #[arg(long, value_name = "TASK", conflicts_with = "hypotheses")]
+    to: Option<String>,
     /// Follow N hypotheses, 1 to 16; 1 is greedy search
     #[arg(long, value_name = "N", conflicts_with = "hypotheses")]
     beam: Option<usize>,
@@ -130,6 +133,9 @@ fn translate(path: &Path, sources: &[&str], search: &SearchArguments) -> Result<
     let mut translator = Translator::new(Arc::new(Model::open(path)?))?;
     let mut options = translator.options().clone();
     search.apply(&mut options);
+    if let Some(task) = &search.to {
+        options.task = translator.task(task).map_err(|e| e.at("--to"))?;
+    }
     translator = translator.with_options(options)?;
     let found = outputs(&mut translator, sources)?;
     warn_of_refused(&found.refused);
@@ -142,7 +148,8 @@ fn translate(path: &Path, sources: &[&str], search: &SearchArguments) -> Result<
         "shortlist": format!("{:?}", translator.options().shortlist).to_lowercase(),
         "refused": found.refused.len(),
     });
-    let Value::Object(settings) = settings else { unreachable!("the literal above is an object") };
+    let Value::Object(mut settings) = settings else { unreachable!("the literal above is an object") };
+    settings.extend(search.to.iter().map(|task| ("to".to_owned(), task.as_str().into())));
     Ok(Outputs { hypotheses: found.hypotheses, settings })
 }
 

@@ -1,27 +1,40 @@
 //! `siskin-export train`: from pairs of text to a checkpoint.
 
-use crate::onnx::transformer::emit;
 use crate::train::config::Size;
-use crate::train::data::{clean, read_pairs};
-use crate::train::initialization::initialize;
+use crate::train::corpus::{Corpus, PairsFile};
+use crate::train::log::Event;
+use crate::train::memory::available_bytes;
 use crate::train::report::write_report;
-use crate::train::trainer::{LAST, PREVIOUS};
-use crate::train::vocabulary::Vocabularies;
-use crate::train::{Config, OrtEngine, Snapshot, Trainer};
+use crate::train::start::{Start, newest};
+use crate::train::teacher::Teacher;
+use crate::train::warm_start::WarmStart;
+use crate::train::{Config, OrtEngine, Trainer};
 use clap::Args;
-use serde_json::json;
-use siskin::Result;
-use std::path::{Path, PathBuf};
+use siskin::{Error, ErrorKind, Result};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const EXAMPLES: &str = "\
+Examples:
+  siskin-export train --pairs train.tsv --dev dev.tsv --out run --config recipe.toml
+  siskin-export train --pairs de=en-de.tsv --pairs fr=en-fr.tsv --dev de=dev-de.tsv --dev fr=dev-fr.tsv --out run
+  siskin-export train --pairs train.tsv --dev dev.tsv --out student --teacher big.siskin --threads 2
+  siskin-export train --pairs medical.tsv --dev dev.tsv --out tuned --warm-start en-de.siskin --config recipe.toml
+
+Ctrl-C writes a checkpoint and ends the run; the same command continues it.";
 
 /// Arguments of `siskin-export train`.
 #[derive(Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// Pairs to train on: a source, a tab and a target per line
-    #[arg(long)]
-    pairs: PathBuf,
-    /// Pairs to measure progress on
-    #[arg(long)]
-    dev: PathBuf,
+    /// Pairs to train on: a source, a tab and a target per line; may be given more than once, and as TASK=FILE for a
+    /// model with several tasks or directions
+    #[arg(long, value_name = "FILE", required = true)]
+    pairs: Vec<PairsFile>,
+    /// Pairs to measure progress on, given as --pairs are
+    #[arg(long, value_name = "FILE", required = true)]
+    dev: Vec<PairsFile>,
     /// Pairs whose sources are not to be trained on, such as a test set; those of --dev never are
     #[arg(long, value_name = "FILE")]
     held_out: Vec<PathBuf>,
@@ -34,10 +47,22 @@ pub struct Arguments {
     /// The size of the model, where there is no recipe
     #[arg(long, value_enum, default_value = "small", conflicts_with = "config")]
     size: Size,
+    /// Start from the weights and vocabularies of this model file or checkpoint
+    #[arg(long, value_name = "FILE")]
+    warm_start: Option<PathBuf>,
+    /// Learn what this model writes for the sources, instead of the targets or beside them
+    #[arg(long, value_name = "FILE")]
+    teacher: Option<PathBuf>,
+    /// For the model's card: the language of the sources, such as en
+    #[arg(long, value_name = "LANGUAGE")]
+    source_lang: Option<String>,
+    /// For the model's card: the language of the targets
+    #[arg(long, value_name = "LANGUAGE")]
+    target_lang: Option<String>,
     /// Stop at this step, although the recipe has more
     #[arg(long, value_name = "STEP")]
     until: Option<u64>,
-    /// Threads of ONNX Runtime
+    /// Threads of ONNX Runtime and of the teacher
     #[arg(long, default_value_t = 1)]
     threads: usize,
 }
@@ -45,65 +70,94 @@ pub struct Arguments {
 /// Runs the command.
 ///
 /// # Errors
-/// When a file cannot be read or written, the recipe or the data is unusable, or training fails.
+/// When a file cannot be read or written, the recipe or the data is unusable, training fails or is interrupted.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let snapshot = newest(&arguments.out)?;
-    let config = match (&arguments.config, &snapshot) {
-        (Some(path), _) => Config::read(path)?,
-        (None, Some(snapshot)) => snapshot.config.clone(),
-        (None, None) => Config { model: arguments.size.model(), ..Config::default() },
-    };
-    let separator = config.data.reference_separator.as_deref();
-    let (mut train, mut cleaning) = read_pairs(&arguments.pairs, separator)?;
-    let (dev, dev_cleaning) = read_pairs(&arguments.dev, separator)?;
-    let mut held_out = dev.clone();
-    for path in &arguments.held_out {
-        held_out.extend(read_pairs(path, separator)?.0);
+    let continued = snapshot.as_ref().map(|snapshot| snapshot.progress.step);
+    let config = arguments.config(snapshot.as_ref().map(|snapshot| &snapshot.config))?;
+    let mut corpus = Corpus::read(&arguments.pairs, &arguments.dev, &arguments.held_out, &config.data)?;
+    if let Some(warning) = corpus.overlap_warning() {
+        eprintln!("warning: {warning}");
     }
-    clean(&mut train, &held_out, config.data.cleaning, &mut cleaning);
-    let vocabularies = match &snapshot {
-        Some(Snapshot { vocabularies: [source, target], .. }) => Vocabularies::new(source, target)?,
-        None => Vocabularies::learn(&train, &config.data)?,
-    };
-    let spec = config.spec(vocabularies.source()?.len(), vocabularies.target()?.len());
-    let weights = initialize(&emit(&spec, config.regularization())?.graph, config.seed);
+    if let Some(path) = &arguments.teacher {
+        arguments.learn_from(path, &mut corpus, &config)?;
+    }
+    let warm_start = arguments.warm_start.as_ref().filter(|_| snapshot.is_none());
+    let warm_start = warm_start.map(|path| WarmStart::read(path)).transpose()?;
+    let Start { spec, vocabularies, weights } = Start::new(&config, &corpus, snapshot.as_ref(), warm_start)?;
     let engine =
         OrtEngine::new(&spec, config.regularization(), config.optimizer, arguments.threads, &weights)?;
-    let train = (train.as_slice(), &mut cleaning);
-    let mut trainer = Trainer::new(config, engine, vocabularies, train, dev, &arguments.out)?;
+    let metric = config.training.metric;
+    let train = (corpus.train.as_slice(), &mut corpus.cleaning);
+    let mut trainer = Trainer::new(config, engine, vocabularies, train, corpus.dev, &arguments.out)?;
+    let memory = trainer.check_memory(available_bytes().unwrap_or(usize::MAX))? >> 20;
     let parameters: usize = weights.values().map(|tensor| tensor.values.len()).sum();
     let (sources, targets) = (spec.source_vocabulary, spec.target_vocabulary);
-    trainer.write_log(&json!({
-        "train": cleaning.to_string(),
-        "dev": dev_cleaning.to_string(),
-        "model": format!("{parameters} parameters, {sources} source and {targets} target tokens"),
-    }))?;
+    let model = format!(
+        "{parameters} parameters, {sources} source and {targets} target tokens, about {memory} MiB of memory"
+    );
+    trainer.log().write(&Event::Start {
+        train: &corpus.cleaning.to_string(),
+        dev: &corpus.dev_cleaning.to_string(),
+        model: &model,
+    })?;
     if let Some(snapshot) = snapshot {
-        println!("continuing at step {}", snapshot.progress.step);
         trainer.resume(snapshot)?;
     }
+    if let Some(step) = continued {
+        trainer.log().print(&format!("continuing at step {step}"));
+    }
+    trainer.interrupt_by(on_interrupt()?);
     let progress = trainer.run_until(arguments.until.unwrap_or(u64::MAX))?;
     write_report(&arguments.out)?;
-    if let Some((loss, step)) = progress.best {
-        println!("done: {} steps; lowest dev loss {loss:.4} at step {step}", progress.step);
+    if let Some((score, step)) = progress.best {
+        let (steps, metric) = (progress.step, metric.name());
+        trainer.log().print(&format!("{steps} steps; best {metric} {score:.4} at step {step}"));
     }
     Ok(())
 }
 
-/// The newest checkpoint in `folder` that can be read, if there is one at all.
-fn newest(folder: &Path) -> Result<Option<Snapshot>> {
-    let last = folder.join(LAST);
-    let previous = folder.join(PREVIOUS);
-    match (last.exists(), previous.exists()) {
-        (false, false) => Ok(None),
-        (true, false) => Snapshot::read(&last).map(Some),
-        (false, true) => Snapshot::read(&previous).map(Some),
-        (true, true) => {
-            let newest = Snapshot::read(&last).or_else(|error| {
-                eprintln!("warning: {error}; continuing from the checkpoint before it");
-                Snapshot::read(&previous)
-            });
-            newest.map(Some)
-        }
+impl Arguments {
+    /// The recipe: a file's, else that of the run that is continued, else one of the size that was asked for.
+    fn config(&self, continued: Option<&Config>) -> Result<Config> {
+        let mut config = match (&self.config, continued) {
+            (Some(path), _) => Config::read(path)?,
+            (None, Some(config)) => config.clone(),
+            (None, None) => Config { model: self.size.model(), ..Config::default() },
+        };
+        let data = &mut config.data;
+        data.source_language = self.source_lang.clone().or(data.source_language.take());
+        data.target_language = self.target_lang.clone().or(data.target_language.take());
+        config.check()?;
+        Ok(config)
     }
+
+    /// Replaces the targets, or adds to them, as the recipe says.
+    fn learn_from(&self, teacher: &std::path::Path, corpus: &mut Corpus, config: &Config) -> Result<()> {
+        let teacher = Teacher::open(teacher, self.threads, &self.out)?;
+        let report = |done, all| println!("teacher: {done} of {all} sources");
+        let unread = teacher.teach(&mut corpus.train, config.data.teacher_targets, report)?;
+        if unread > 0 {
+            eprintln!("warning: {unread} pairs keep their targets: the teacher cannot read their sources");
+        }
+        Ok(())
+    }
+}
+
+/// What is set when the user, or the system, asks the process to end; the second time it ends at once.
+fn on_interrupt() -> Result<Arc<AtomicBool>> {
+    const INTERRUPTED: i32 = 130; // as shells report SIGINT
+    let interrupt = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&interrupt);
+    let handler = move || match asked.swap(true, Ordering::Relaxed) {
+        false => {
+            eprintln!(
+                "\ninterrupted: the update is finished and its checkpoint written; once more ends at once"
+            );
+        }
+        true => std::process::exit(INTERRUPTED),
+    };
+    ctrlc::set_handler(handler)
+        .map_err(|e| Error::new(ErrorKind::InvalidOption, format!("interrupts cannot be handled: {e}")))?;
+    Ok(interrupt)
 }

@@ -5,6 +5,7 @@ pub mod autodiff;
 pub mod build;
 pub mod functions;
 pub mod graph;
+pub mod memory;
 pub mod proto;
 pub mod serialize;
 pub mod transformer;

@@ -131,7 +131,6 @@ impl Calibration {
     /// The sums over the tokens of a batch.
     fn batch(&self, [reference, model]: &mut [Session; 2], batch: &[Forced]) -> Result<Loss> {
         let (vocabulary, end) = (self.reference.spec().target_vocabulary, self.reference.spec().end);
-        let kernels = self.reference.kernels();
         let mut sum = Loss::default();
         for session in [&mut *reference, &mut *model] {
             session.encode(batch.iter().map(|forced| &forced.source[..]))?;
@@ -146,7 +145,7 @@ impl Calibration {
                 continue;
             }
             for ((p, q), forced) in p.zip(q).zip(batch) {
-                let [p_sum, q_sum] = [p, q].map(|logits| f64::from(kernels.log_sum_exp(logits)));
+                let [p_sum, q_sum] = [p, q].map(log_sum_exp);
                 let log_probs = |(p, q): (&f32, &f32)| (f64::from(*p) - p_sum, f64::from(*q) - q_sum);
                 sum.divergence += p.iter().zip(q).map(log_probs).map(|(p, q)| p.exp() * (p - q)).sum::<f64>();
                 let label = forced.fed.get(step + 1).copied().unwrap_or(end);
@@ -185,4 +184,10 @@ impl Calibration {
         found.sort_by(|a, b| per_byte(b).total_cmp(&per_byte(a)));
         Ok(found)
     }
+}
+
+/// `ln sum exp(logits)`, in f64: the divergences of single matrices are smaller than the rounding of f32.
+fn log_sum_exp(logits: &[f32]) -> f64 {
+    let largest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    largest + logits.iter().map(|&logit| (f64::from(logit) - largest).exp()).sum::<f64>().ln()
 }

@@ -23,7 +23,7 @@ pub struct Batch {
     pub target: Vec<i64>,
     /// What the decoder should say, `[B*T]`.
     pub labels: Vec<i64>,
-    /// 1 for a label, 0 for padding, `[B*T, 1]`.
+    /// 1 for a label, 0 for padding and for the given start of a target, `[B*T, 1]`.
     pub label_weights: Vec<f32>,
 }
 
@@ -51,7 +51,7 @@ impl Batch {
             for (j, (&read, &label)) in shifted.zip(&example.target).enumerate() {
                 batch.target[i * t + j] = read.into();
                 batch.labels[i * t + j] = label.into();
-                batch.label_weights[i * t + j] = 1.0;
+                batch.label_weights[i * t + j] = if j < example.prefix { 0.0 } else { 1.0 };
             }
         }
         batch
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     fn example(source: usize, target: usize) -> Example {
-        Example { source: vec![5; source], target: (1..=target as u32).collect() }
+        Example { source: vec![5; source], target: (1..=target as u32).collect(), prefix: 0 }
     }
 
     #[test]
@@ -127,6 +127,16 @@ mod tests {
         let m = MASKED;
         assert_eq!(batch.causal_mask(), [0.0, m, m, 0.0, 0.0, m, 0.0, 0.0, 0.0]);
         assert_eq!(batch.source_positions(), [0, 1, 2, 0, 1, 2]);
+    }
+
+    #[test]
+    fn the_given_start_of_a_target_is_read_and_not_learned() {
+        let batch = Batch::new(
+            &[&Example { prefix: 1, ..example(1, 3) }, &Example { prefix: 1, ..example(1, 2) }],
+            9,
+        );
+        assert_eq!(batch.target, [9, 1, 2, 9, 1, 0]);
+        assert_eq!(batch.label_weights, [0.0, 1.0, 1.0, 0.0, 1.0, 0.0]);
     }
 
     #[test]

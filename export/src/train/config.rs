@@ -3,12 +3,15 @@
 use super::adamw::AdamW;
 use super::data::{CleaningRules, LongSources};
 use super::schedule::{Decay, Schedule};
-use super::vocabulary::{END, START, Units};
+use super::selection::Metric;
+use super::shape::TyingKind;
+pub use super::shape::{ModelConfig, Size};
+use super::teacher::TeacherTargets;
+use super::vocabulary::Units;
 use crate::onnx::transformer::{Dropout, Regularization};
 use serde::{Deserialize, Serialize};
-use siskin::kernels::Activation;
-use siskin::model::{Autoregression, ModelSpec, NormKind, Positions, Presence, Tying};
-use siskin::nn::{FfnShape, NormOrder, Sinusoid, SinusoidLayout, SinusoidTimescale};
+use siskin::format::MetadataBuilder;
+use siskin::model::ModelSpec;
 use siskin::{Error, ErrorKind, Result};
 use std::path::Path;
 
@@ -28,55 +31,6 @@ pub struct Config {
     pub optimizer: AdamW,
 }
 
-/// The shape of the model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ModelConfig {
-    /// D, the width of the residual stream.
-    pub d_model: usize,
-    /// H, heads; each has a width of D / H.
-    pub heads: usize,
-    /// F, the width of feed-forward layers.
-    pub ffn_width: usize,
-    /// Layers of the encoder.
-    pub encoder_layers: usize,
-    /// Layers of the decoder.
-    pub decoder_layers: usize,
-    /// The most tokens of a source or a target.
-    pub max_positions: usize,
-}
-
-impl Default for ModelConfig {
-    fn default() -> Self {
-        Size::Small.model()
-    }
-}
-
-/// Shapes that fit a purpose. Most of the work is in the encoder, which runs once: decoders are shallow (Kasai et al.,
-/// *Deep Encoder, Shallow Decoder*, 2021).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Size {
-    /// For boards: under a million parameters besides the embeddings
-    Tiny,
-    /// For phones
-    Small,
-    /// The base model of Vaswani et al. (2017), with a decoder of two layers
-    Base,
-}
-
-impl Size {
-    /// The shape.
-    pub fn model(self) -> ModelConfig {
-        let (d_model, heads, encoder_layers, decoder_layers) = match self {
-            Self::Tiny => (128, 4, 3, 1),
-            Self::Small => (256, 4, 4, 2),
-            Self::Base => (512, 8, 6, 2),
-        };
-        let ffn_width = 4 * d_model;
-        ModelConfig { d_model, heads, ffn_width, encoder_layers, decoder_layers, max_positions: 256 }
-    }
-}
-
 /// The data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -89,6 +43,12 @@ pub struct DataConfig {
     pub vocabulary_size: usize,
     /// Whether both sides have one vocabulary; the model then has one embedding table, which is the output layer too.
     pub shared: bool,
+    /// For the model's card: the language of the sources, such as `en`.
+    pub source_language: Option<String>,
+    /// For the model's card: that of the targets.
+    pub target_language: Option<String>,
+    /// What becomes of targets where there is a teacher.
+    pub teacher_targets: TeacherTargets,
     /// Stands between the references of a dev row that has several.
     pub reference_separator: Option<String>,
     /// The beam that the model file asks for.
@@ -106,11 +66,30 @@ impl Default for DataConfig {
             target: Units::Characters,
             vocabulary_size: 8000,
             shared: false,
+            source_language: None,
+            target_language: None,
+            teacher_targets: TeacherTargets::default(),
             reference_separator: None,
             beam: 4,
             long_sources: LongSources::default(),
             cleaning: CleaningRules::default(),
         }
+    }
+}
+
+impl DataConfig {
+    /// The card of the model: its languages, source first.
+    pub fn card(&self) -> MetadataBuilder {
+        let mut card = MetadataBuilder::new();
+        let languages: Vec<&str> = [&self.source_language, &self.target_language]
+            .into_iter()
+            .flatten()
+            .map(String::as_str)
+            .collect();
+        if !languages.is_empty() {
+            card.optional("languages", languages.join(" ").as_str());
+        }
+        card
     }
 }
 
@@ -142,6 +121,12 @@ pub struct TrainingConfig {
     pub evaluate_every: u64,
     /// Rows of the dev set that are decoded at an evaluation.
     pub decode_rows: usize,
+    /// What the best checkpoint is the best by.
+    pub metric: Metric,
+    /// Evaluations without improvement after which the run ends; 0: none.
+    pub patience: u64,
+    /// How many of the best evaluations' weights are kept, and averaged at the end of the run; 1: no average.
+    pub keep_best: usize,
 }
 
 impl Default for TrainingConfig {
@@ -159,6 +144,9 @@ impl Default for TrainingConfig {
             log_every: 100,
             evaluate_every: 1000,
             decode_rows: 500,
+            metric: Metric::Loss,
+            patience: 0,
+            keep_best: 1,
         }
     }
 }
@@ -176,7 +164,11 @@ impl Config {
         Ok(config)
     }
 
-    fn check(&self) -> Result<()> {
+    /// Checks that a run can have every value.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOption`] or [`ErrorKind::Schema`], naming the key.
+    pub fn check(&self) -> Result<()> {
         let (model, run) = (&self.model, &self.training);
         let rate = |name: &str, value: f32| {
             (!(0.0..1.0).contains(&value)).then(|| format!("{name} is {value}; it must be in [0, 1)"))
@@ -192,62 +184,38 @@ impl Config {
             at_least_one("decoder_layers", model.decoder_layers),
             at_least_one("max_positions - 1", model.max_positions.saturating_sub(1)),
             at_least_one("beam", self.data.beam),
+            (self.data.target_language.is_some() && self.data.source_language.is_none())
+                .then(|| "a target language is given, but no source language".to_owned()),
             (self.data.shared && self.data.source != self.data.target).then(|| {
                 let DataConfig { source, target, .. } = self.data;
                 format!("a shared vocabulary has one kind of tokens, but source is {source:?} and target {target:?}")
+            }),
+            (matches!(model.tying, TyingKind::All | TyingKind::Embeddings) && !self.data.shared).then(|| {
+                "source and target embeddings can be tied only where the vocabulary is shared".to_owned()
             }),
             at_least_one("batch_tokens", run.batch_tokens),
             at_least_one("accumulate", run.accumulate),
             at_least_one("log_every", run.log_every as usize),
             at_least_one("evaluate_every", run.evaluate_every as usize),
+            at_least_one("keep_best", run.keep_best),
+            (run.metric == Metric::Chrf && run.decode_rows == 0)
+                .then(|| "metric is chrf, but decode_rows is 0".to_owned()),
             rate("label_smoothing", run.label_smoothing),
             rate("dropout.residual", run.dropout.residual),
             rate("dropout.attention", run.dropout.attention),
             rate("dropout.ffn", run.dropout.ffn),
             rate("ema", run.ema),
         ];
-        match problems.into_iter().flatten().next() {
-            Some(problem) => Err(invalid(problem)),
-            None => Ok(()),
+        if let Some(problem) = problems.into_iter().flatten().next() {
+            return Err(invalid(problem));
         }
+        // Any size that holds the special tokens will do.
+        self.spec(8, 8).validate()
     }
 
     /// The spec of the model for vocabularies of these sizes.
     pub fn spec(&self, source_vocabulary: usize, target_vocabulary: usize) -> ModelSpec {
-        let model = &self.model;
-        let head_width = model.d_model / model.heads;
-        ModelSpec {
-            d_model: model.d_model,
-            heads: model.heads,
-            head_width,
-            ffn_width: model.ffn_width,
-            encoder_layers: model.encoder_layers,
-            decoder_layers: model.decoder_layers,
-            source_vocabulary,
-            target_vocabulary,
-            max_positions: model.max_positions,
-            norm: NormKind::Layer,
-            norm_epsilon: 1e-5,
-            norm_order: NormOrder::Pre,
-            final_norm: Presence::Present,
-            embedding_norm: Presence::Absent,
-            positions: Positions::Sinusoidal(Sinusoid {
-                layout: SinusoidLayout::Halves,
-                timescale: SinusoidTimescale::Inclusive,
-                offset: 0,
-            }),
-            activation: Activation::Relu,
-            ffn: FfnShape::Plain,
-            biases: Presence::Present,
-            output_bias: Presence::Present,
-            attention_scale: (head_width as f32).sqrt().recip(),
-            embedding_scale: (model.d_model as f32).sqrt(),
-            output_scale: 1.0,
-            tying: if self.data.shared { Tying::All } else { Tying::Decoder },
-            autoregression: Autoregression::SelfAttention,
-            decoder_start: START,
-            end: END,
-        }
+        self.model.spec(source_vocabulary, target_vocabulary, self.data.shared)
     }
 
     /// The learning rates.
@@ -264,4 +232,75 @@ impl Config {
 
 fn invalid(message: String) -> Error {
     Error::new(ErrorKind::InvalidOption, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use siskin::kernels::Activation;
+    use siskin::model::{Autoregression, NormKind, Positions, Presence, Tying};
+    use siskin::nn::{FfnShape, NormOrder};
+
+    fn parse(text: &str) -> Result<Config> {
+        let config: Config = toml::from_str(text).map_err(|e| invalid(e.to_string()))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    #[test]
+    fn a_recipe_words_every_block() -> Result<()> {
+        let spec = parse("")?.spec(10, 12);
+        assert_eq!((spec.norm, spec.norm_order), (NormKind::Layer, NormOrder::Pre));
+        assert_eq!((spec.activation, spec.ffn), (Activation::Relu, FfnShape::Plain));
+        assert_eq!((spec.tying, spec.autoregression), (Tying::Decoder, Autoregression::SelfAttention));
+        assert_eq!(
+            (spec.final_norm, parse("data = { shared = true }")?.spec(9, 9).tying),
+            (Presence::Present, Tying::All)
+        );
+        let other = "[model]\nnorm = 'rms'\nnorm_order = 'post'\nactivation = 'gelu'\nffn = 'gated'\n\
+                     positions = 'relative'\nautoregression = 'ssru'\ntying = 'none'\n";
+        let config = parse(other)?;
+        let spec = config.spec(10, 12);
+        assert_eq!(
+            (spec.norm, spec.norm_order, spec.final_norm),
+            (NormKind::Rms, NormOrder::Post, Presence::Absent)
+        );
+        assert_eq!((spec.activation, spec.ffn), (Activation::GeluErf, FfnShape::Gated));
+        assert_eq!(spec.positions, Positions::Relative { buckets: 32, max_distance: 128 });
+        assert_eq!((spec.tying, spec.autoregression), (Tying::None, Autoregression::Ssru));
+        let again = toml::to_string(&config).map_err(|e| invalid(e.to_string()))?;
+        assert_eq!(parse(&again)?, config);
+        Ok(())
+    }
+
+    #[test]
+    fn the_manual_has_every_key() -> Result<()> {
+        let manual = include_str!("../../../docs/training.md");
+        let config = serde_json::to_value(Config::default()).map_err(|e| invalid(e.to_string()))?;
+        let sections = config.as_object().into_iter().flatten();
+        for (section, keys) in sections.filter_map(|(section, keys)| Some((section, keys.as_object()?))) {
+            assert!(manual.contains(&format!("| **`[{section}]`** |")), "{section}");
+            for key in keys.keys() {
+                let rows = [format!("`{key}`"), format!("`{key}.")];
+                assert!(rows.iter().any(|row| manual.contains(row)), "{section}.{key}");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_no_run_can_have_is_named() {
+        for (recipe, named) in [
+            ("[model]\nheads = 3", "d_model (256) must be a multiple of heads (3)"),
+            ("[model]\nactivation = 'tanh'", "unknown variant `tanh`, expected one of `identity`, `relu`"),
+            ("[model]\npositions = 'relative'\nrelative_buckets = 30", "relative_buckets is 30"),
+            ("[model]\ntying = 'all'", "only where the vocabulary is shared"),
+            ("[training]\nkeep_best = 0", "keep_best is 0"),
+            ("[training]\nmetric = 'chrf'\ndecode_rows = 0", "decode_rows is 0"),
+            ("[training]\nstep = 5", "unknown field `step`"),
+        ] {
+            let error = parse(recipe).expect_err(named).to_string();
+            assert!(error.contains(named), "{error}");
+        }
+    }
 }

@@ -5,13 +5,16 @@ use siskin::{Error, ErrorKind, Result};
 use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 /// A line longer than this, in bytes, is no sentence.
 const MAX_LINE: usize = 1 << 16;
 
 /// A source and what it may become.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Pair {
+    /// Which of several tasks it is an example of, such as the language of the target.
+    pub task: Option<Arc<str>>,
     /// The source text.
     pub source: String,
     /// Its references: at least one.
@@ -19,12 +22,14 @@ pub struct Pair {
 }
 
 /// A pair as token ids, each side with its end token.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Example {
     /// Source ids.
     pub source: Vec<u32>,
-    /// Target ids.
+    /// Target ids; in front, the tokens that every output of the task begins with.
     pub target: Vec<u32>,
+    /// How many these are: the decoder reads them and learns only what follows.
+    pub prefix: usize,
 }
 
 impl Example {
@@ -113,22 +118,22 @@ impl fmt::Display for Cleaning {
     }
 }
 
-/// Reads `source<TAB>target` rows. With a `separator`, a target holds several references between separators.
+/// Reads `source<TAB>target` rows and counts in `cleaning`. With a `separator`, a target holds several references
+/// between separators.
 ///
 /// # Errors
-/// When the file cannot be read, or when no row is left.
-pub fn read_pairs(path: &Path, separator: Option<&str>) -> Result<(Vec<Pair>, Cleaning)> {
+/// When the file cannot be read, or when no row can be used.
+pub fn read_pairs(path: &Path, separator: Option<&str>, cleaning: &mut Cleaning) -> Result<Vec<Pair>> {
     let bytes = std::fs::read(path).map_err(|e| Error::io(format!("reading {}", path.display()), e))?;
-    let (pairs, cleaning) = parse_pairs(&bytes, separator);
+    let pairs = parse_pairs(&bytes, separator, cleaning);
     if pairs.is_empty() {
         let message = format!("{}: no row has a source, a tab and a target ({cleaning})", path.display());
         return Err(Error::new(ErrorKind::InvalidOption, message));
     }
-    Ok((pairs, cleaning))
+    Ok(pairs)
 }
 
-fn parse_pairs(bytes: &[u8], separator: Option<&str>) -> (Vec<Pair>, Cleaning) {
-    let mut cleaning = Cleaning::default();
+fn parse_pairs(bytes: &[u8], separator: Option<&str>, cleaning: &mut Cleaning) -> Vec<Pair> {
     let mut pairs = Vec::new();
     for line in bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
         match parse_pair(line, separator) {
@@ -139,8 +144,8 @@ fn parse_pairs(bytes: &[u8], separator: Option<&str>) -> (Vec<Pair>, Cleaning) {
             Ok(pair) => pairs.push(pair),
         }
     }
-    cleaning.kept = pairs.len();
-    (pairs, cleaning)
+    cleaning.kept += pairs.len();
+    pairs
 }
 
 /// Drops pairs whose source is one of `held_out`, those that break `rules`, and those that are the same as an earlier one.
@@ -193,7 +198,7 @@ fn parse_pair(line: &[u8], separator: Option<&str>) -> Result<Pair, Dropped> {
     let source = source.trim().to_owned();
     match source.is_empty() || targets.iter().any(String::is_empty) {
         true => Err(Dropped::Empty),
-        false => Ok(Pair { source, targets }),
+        false => Ok(Pair { source, targets, ..Pair::default() }),
     }
 }
 
@@ -204,9 +209,10 @@ mod tests {
     #[test]
     fn rows_are_dropped_for_a_reason_that_is_counted() {
         let text = b"a\tb\nno tab\n\tempty\nempty\t \na\tb\n\xff\xfe\tx\nc\td | e\ndev\tx\nOK\tOK\na\t1234\n";
-        let (mut pairs, mut cleaning) = parse_pairs(text, Some(" | "));
+        let mut cleaning = Cleaning::default();
+        let mut pairs = parse_pairs(text, Some(" | "), &mut cleaning);
         let rules = CleaningRules { max_length_ratio: Some(3.0), identical: Identical::Drop };
-        let dev = Pair { source: "dev".into(), targets: vec!["y".into()] };
+        let dev = Pair { source: "dev".into(), targets: vec!["y".into()], ..Pair::default() };
         clean(&mut pairs, &[dev], rules, &mut cleaning);
         assert_eq!(pairs.len(), 2);
         assert_eq!(pairs[1].targets, ["d", "e"]);
@@ -231,26 +237,29 @@ mod tests {
 
     #[test]
     fn by_default_only_repetitions_and_held_out_sources_go() {
-        let (mut pairs, mut cleaning) = parse_pairs(b"OK\tOK\na\tfar longer\n", None);
+        let mut cleaning = Cleaning::default();
+        let mut pairs = parse_pairs(b"OK\tOK\na\tfar longer\n", None, &mut cleaning);
         clean(&mut pairs, &[], CleaningRules::default(), &mut cleaning);
         assert_eq!(cleaning, Cleaning { kept: 2, ..Cleaning::default() });
     }
 
     #[test]
     fn a_long_source_is_dropped_or_cut_but_for_its_end() {
-        let long = Example { source: vec![7, 8, 9, 0], target: vec![7, 0] };
+        let long = Example { source: vec![7, 8, 9, 0], target: vec![7, 0], prefix: 0 };
         assert!(!long.clone().fit(3, LongSources::Drop));
         let mut cut = long.clone();
         assert!(cut.fit(3, LongSources::Truncate));
         assert_eq!(cut, Example { source: vec![7, 8, 0], ..long.clone() });
-        assert!(!Example { source: vec![0], target: vec![7, 8, 9, 0] }.fit(3, LongSources::Truncate));
+        assert!(
+            !Example { source: vec![0], target: vec![7, 8, 9, 0], prefix: 0 }.fit(3, LongSources::Truncate)
+        );
     }
 
     #[test]
     fn a_line_of_megabytes_is_dropped() {
         let line = [b"a\t".as_slice(), &vec![b'x'; 10 << 20]].concat();
-        let (pairs, cleaning) = parse_pairs(&line, None);
-        assert!(pairs.is_empty());
+        let mut cleaning = Cleaning::default();
+        assert!(parse_pairs(&line, None, &mut cleaning).is_empty());
         assert_eq!(cleaning.too_long, 1);
     }
 }

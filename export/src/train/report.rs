@@ -1,6 +1,7 @@
 //! A run as one HTML page: curves, what the model wrote, the data and the recipe. It loads nothing.
 
 use super::chart::{Series, chart};
+use super::log::LOG;
 use super::snapshot::Snapshot;
 use super::trainer::LAST;
 use serde_json::Value;
@@ -17,7 +18,7 @@ pub const REPORT: &str = "report.html";
 /// # Errors
 /// When the log or the checkpoint cannot be read, or the page cannot be written.
 pub fn write_report(folder: &Path) -> Result<()> {
-    let log = folder.join("log.jsonl");
+    let log = folder.join(LOG);
     let log =
         std::fs::read_to_string(&log).map_err(|e| Error::io(format!("reading {}", log.display()), e))?;
     let config = Snapshot::read(&folder.join(LAST))?.config;
@@ -33,6 +34,7 @@ struct Log {
     facts: Vec<(String, String)>,
     training: BTreeMap<u64, Value>,
     validation: BTreeMap<u64, Value>,
+    average: Option<Value>,
 }
 
 impl Log {
@@ -43,7 +45,8 @@ impl Log {
             match (line["step"].as_u64(), line.get("dev_loss")) {
                 (Some(step), None) => drop(log.training.insert(step, line)),
                 (Some(step), Some(_)) => drop(log.validation.insert(step, line)),
-                (None, _) => log.facts = facts(&line),
+                (None, Some(_)) => log.average = Some(line),
+                (None, None) => log.facts = facts(&line),
             }
         }
         log
@@ -89,12 +92,18 @@ fn page(title: &str, log: &Log, recipe: &str) -> String {
     if let Some((step, loss)) = best.min_by(|a, b| a.1.total_cmp(&b.1)) {
         facts.push(("lowest dev loss".into(), format!("{loss:.4} nats a token at step {step}")));
     }
+    if let Some(line) = &log.average {
+        let number = |key: &str| line[key].as_f64().unwrap_or(f64::NAN);
+        let scores = format!("dev loss {:.4}, chrF {:.2}", number("dev_loss"), number("dev_chrf"));
+        facts.push((format!("average of steps {}", line["average_of"]), scores));
+    }
     let row = |(key, value): &(String, String)| {
         format!("<tr><th>{}</th><td>{}</td></tr>", escaped(key), escaped(value))
     };
     let sections = [
         format!("<h1>{}</h1><table>{}</table>", escaped(title), facts.iter().map(row).collect::<String>()),
         log.chart("Loss, nats a token", &[("training, as it is optimized", "loss"), ("dev", "dev_loss")]),
+        log.chart("chrF of dev rows, percent", &[("dev", "dev_chrf")]),
         log.chart("Dev rows written exactly", &[("dev", "dev_accuracy")]),
         log.chart("Learning rate", &[("learning rate", "learning_rate")]),
         log.chart("Norm of gradients", &[("norm", "gradient_norm")]),
@@ -132,6 +141,7 @@ mod tests {
 {"step":2,"epoch":0,"loss":7.0,"learning_rate":1.0}
 {"step":2,"dev_loss":6.5,"dev_accuracy":0.25,"samples":[{"source":"a<b","reference":"c","hypothesis":"d"}]}
 {"step":2,"epoch":0,"loss":5.0,"learning_rate":1.0}
+{"average_of":[2,1],"dev_loss":6.25,"dev_accuracy":0.5,"dev_chrf":12.5}
 {"step":3,"epo"#;
 
     #[test]
@@ -142,6 +152,7 @@ mod tests {
             "<tr><th>train</th><td>9 pairs kept</td></tr>",
             "<tr><th>parameters</th><td>42</td></tr>",
             "<tr><th>lowest dev loss</th><td>6.5000 nats a token at step 2</td></tr>",
+            "<tr><th>average of steps [2,1]</th><td>dev loss 6.2500, chrF 12.50</td></tr>",
             "<td>a&lt;b</td><td>c</td><td>d</td>",
             "<pre>seed = 1</pre>",
             ">9.00</text>",

@@ -9,7 +9,7 @@ use crate::checkpoint::{Checkpoint, Tensor};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use siskin::decode::Strategy;
-use siskin::format::{MetadataBuilder, write_atomically};
+use siskin::format::write_atomically;
 use siskin::pipeline::{Generation, LongInput};
 use siskin::{Error, ErrorKind, Result};
 use std::collections::HashMap;
@@ -35,8 +35,14 @@ pub struct Progress {
     pub epoch: u64,
     /// Batches of the current pass that were used.
     pub batch: usize,
-    /// The lowest loss on the dev set, in nats a token, and the step that reached it.
+    /// The best score on the dev set, by the recipe's metric, and the step that reached it.
     pub best: Option<(f64, u64)>,
+    /// Evaluations since then.
+    #[serde(default)]
+    pub without_improvement: u64,
+    /// The scores and steps whose weights are kept for their average, best first.
+    #[serde(default)]
+    pub kept: Vec<(f64, u64)>,
 }
 
 /// All that it takes to continue a run, or to make a model file.
@@ -62,7 +68,8 @@ struct Header {
 }
 
 impl Snapshot {
-    /// The model, with the weights that the run is judged by: the moving average where there is one.
+    /// The model, with the weights that the run is judged by: the moving average where there is one. Of several tasks,
+    /// the first is what it does where nothing else is asked for.
     ///
     /// # Errors
     /// When a vocabulary section is damaged.
@@ -71,6 +78,7 @@ impl Snapshot {
         let vocabularies = Vocabularies::new(source, target)?;
         let spec = self.config.spec(vocabularies.source()?.len(), vocabularies.target()?.len());
         let mut generation = Generation { source_suffix: vec![spec.end], ..Generation::default() };
+        generation.target_prefix.extend(vocabularies.tasks()?.first().map(|(_, token)| token));
         generation.decode.strategy = Strategy::Beam { size: self.config.data.beam };
         generation.decode.max_length = spec.max_positions - 1;
         generation.long_input = match self.config.data.long_sources {
@@ -80,11 +88,24 @@ impl Snapshot {
         Ok(Checkpoint {
             spec,
             generation,
-            card: MetadataBuilder::new(),
+            card: self.config.data.card(),
             source_vocabulary: Some(source.clone()),
             target_vocabulary: (source != target).then(|| target.clone()),
             tensors: self.average.as_ref().unwrap_or(&self.engine.weights).clone(),
         })
+    }
+
+    /// The same with nothing but the weights that the run is judged by: enough for a model, not to continue.
+    #[must_use]
+    pub fn weights_only(&self) -> Self {
+        let weights = self.average.as_ref().unwrap_or(&self.engine.weights).clone();
+        Self {
+            config: self.config.clone(),
+            vocabularies: self.vocabularies.clone(),
+            progress: self.progress.clone(),
+            engine: EngineState { updates: self.engine.updates, weights, ..EngineState::default() },
+            average: None,
+        }
     }
 
     /// Writes the file. Whenever the process ends, `path` is the old file or the new one, whole.
@@ -177,14 +198,14 @@ mod tests {
 
     fn snapshot() -> Result<Snapshot> {
         let data = DataConfig { target: Units::Words, ..DataConfig::default() };
-        let pair = Pair { source: "ab".into(), targets: vec!["A B".into()] };
+        let pair = Pair { source: "ab".into(), targets: vec!["A B".into()], ..Pair::default() };
         let vocabularies = Vocabularies::learn(&[pair], &data)?;
         let tensor = |value: f32| Tensor { dims: vec![2, 1], values: vec![value, -value] };
         let tensors = |value: f32| Tensors::from([("a.weight".to_owned(), tensor(value))]);
         Ok(Snapshot {
             config: Config::default(),
             vocabularies: vocabularies.sections().map(<[u8]>::to_vec),
-            progress: Progress { step: 7, epoch: 1, batch: 3, best: Some((0.1, 4)) },
+            progress: Progress { step: 7, epoch: 1, batch: 3, best: Some((0.1, 4)), ..Progress::default() },
             engine: EngineState {
                 updates: 7,
                 weights: tensors(1.0),
@@ -200,6 +221,16 @@ mod tests {
         let snapshot = snapshot()?;
         assert_eq!(Snapshot::from_bytes(&snapshot.to_bytes()?)?, snapshot);
         assert_eq!(snapshot.model()?.tensors["a.weight"].values, [4.0, -4.0]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_header_without_later_keys_is_read() -> Result<()> {
+        let header =
+            r#"{"config":{"seed":4},"progress":{"step":7,"epoch":1,"batch":3,"best":[0.1,4]},"updates":7}"#;
+        let header: Header = serde_json::from_str(header).map_err(|e| schema(e.to_string()))?;
+        assert_eq!(header.config, Config { seed: 4, ..Config::default() });
+        assert_eq!(header.progress, snapshot()?.progress);
         Ok(())
     }
 

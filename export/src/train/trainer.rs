@@ -4,16 +4,19 @@ use super::batch::{Batch, plan};
 use super::config::Config;
 use super::data::{Cleaning, Example, Pair};
 use super::engine::{Engine, Tensors};
+use super::log::{Event, Log, Updates};
+use super::memory::Estimate;
 use super::random::Random;
+use super::selection::{admit, average, kept_path, remove_others};
 use super::snapshot::{Progress, Snapshot};
-use super::validation::{Sample, Scores, Validation};
+use super::validation::{Measured, Validation};
 use super::vocabulary::Vocabularies;
-use serde_json::json;
 use siskin::model::ModelSpec;
 use siskin::{Error, ErrorKind, Result};
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// Places of the run's random numbers.
@@ -24,8 +27,10 @@ const DROPOUT: u64 = 3;
 pub const LAST: &str = "last.safetensors";
 /// The one before it.
 pub const PREVIOUS: &str = "previous.safetensors";
-/// The one with the lowest dev loss.
+/// The one with the best score on the dev set.
 pub const BEST: &str = "best.safetensors";
+/// The average of the weights of the best ones.
+pub const AVERAGE: &str = "average.safetensors";
 
 /// A run: data, engine and where it stands.
 pub struct Trainer<E> {
@@ -38,7 +43,8 @@ pub struct Trainer<E> {
     progress: Progress,
     average: Option<Tensors>,
     folder: PathBuf,
-    log: File,
+    log: Log,
+    interrupt: Arc<AtomicBool>,
 }
 
 impl<E: Engine> Trainer<E> {
@@ -71,29 +77,64 @@ impl<E: Engine> Trainer<E> {
             return Err(Error::new(ErrorKind::InvalidOption, message));
         }
         fs::create_dir_all(folder).map_err(|e| Error::io(format!("making {}", folder.display()), e))?;
-        let log = folder.join("log.jsonl");
-        let log = OpenOptions::new().create(true).append(true).open(&log);
-        let log = log.map_err(|e| Error::io(format!("opening the log in {}", folder.display()), e))?;
+        let log = Log::open(folder)?;
         let average = (config.training.ema > 0.0).then(|| engine.weights());
-        let (progress, folder) = (Progress::default(), folder.to_owned());
-        Ok(Self { config, spec, engine, vocabularies, examples, validation, progress, average, folder, log })
+        let (progress, folder, interrupt) = (Progress::default(), folder.to_owned(), Arc::default());
+        Ok(Self {
+            config,
+            spec,
+            engine,
+            vocabularies,
+            examples,
+            validation,
+            progress,
+            average,
+            folder,
+            log,
+            interrupt,
+        })
     }
 
-    /// Continues where `snapshot` was taken.
+    /// Lets whoever holds `interrupt` end the run: once it is set, the current update is finished.
+    pub fn interrupt_by(&mut self, interrupt: Arc<AtomicBool>) {
+        self.interrupt = interrupt;
+    }
+
+    /// About how many bytes of memory the run takes, if that is at most `available`.
+    ///
+    /// # Errors
+    /// Those of [`Estimate::check`].
+    pub fn check_memory(&self, available: usize) -> Result<usize> {
+        Estimate::new(&self.spec, &self.config)?.check(&self.examples, &self.config, available)
+    }
+
+    /// The log of the run.
+    pub fn log(&mut self) -> &mut Log {
+        &mut self.log
+    }
+
+    /// Continues where `snapshot` was taken. Scores by another metric than the recipe's are forgotten.
     ///
     /// # Errors
     /// When its weights are not those of this run's model.
     pub fn resume(&mut self, snapshot: Snapshot) -> Result<()> {
         self.engine.restore(&snapshot.engine)?;
         self.progress = snapshot.progress;
+        if snapshot.config.training.metric != self.config.training.metric {
+            self.progress.best = None;
+            self.progress.kept.clear();
+            self.progress.without_improvement = 0;
+        }
         self.average = snapshot.average.or(self.average.take());
         Ok(())
     }
 
-    /// Runs to the last step, writing checkpoints and the log on the way. Returns where the run stands.
+    /// Runs to the last step, or until `patience` is at its end, writing checkpoints and the log on the way. Returns
+    /// where the run stands.
     ///
     /// # Errors
-    /// When the loss stops being a number, a file cannot be written, or the engine fails.
+    /// When the loss stops being a number, a file cannot be written, or the engine fails; [`ErrorKind::Cancelled`]
+    /// when the run was [interrupted](Self::interrupt_by), of which a checkpoint was written.
     pub fn run(&mut self) -> Result<Progress> {
         self.run_until(self.config.training.steps)
     }
@@ -105,25 +146,59 @@ impl<E: Engine> Trainer<E> {
     pub fn run_until(&mut self, stop: u64) -> Result<Progress> {
         let stop = stop.min(self.config.training.steps);
         let mut window = Window::new();
-        while self.progress.step < stop {
+        self.log.start(self.progress.step, stop);
+        while self.progress.step < stop && !self.is_out_of_patience() {
             let batches = self.epoch_plan();
-            while self.progress.batch < batches.len() && self.progress.step < stop {
+            while self.progress.batch < batches.len()
+                && self.progress.step < stop
+                && !self.is_out_of_patience()
+            {
                 self.step(&batches, &mut window)?;
-                if self.progress.step.is_multiple_of(self.config.training.log_every) {
-                    self.log_window(&mut window)?;
-                }
-                let last = self.progress.step == stop;
-                if last || self.progress.step.is_multiple_of(self.config.training.evaluate_every) {
-                    self.evaluate()?;
-                    window = Window::new();
-                }
+                self.after_step(stop, &mut window)?;
             }
             if self.progress.batch >= batches.len() {
                 self.progress.epoch += 1;
                 self.progress.batch = 0;
             }
         }
+        if self.is_out_of_patience() {
+            let (step, evaluations) = (self.progress.step, self.progress.without_improvement);
+            self.log.print(&format!("stopped at step {step}: {evaluations} evaluations without improvement"));
+        }
+        self.average_best()?;
         Ok(self.progress.clone())
+    }
+
+    /// The log, the evaluation and the interruption, where it is time for them.
+    fn after_step(&mut self, stop: u64, window: &mut Window) -> Result<()> {
+        let step = self.progress.step;
+        let updates = window.updates(&self.progress);
+        self.log.progress(&updates);
+        if step.is_multiple_of(self.config.training.log_every) {
+            self.log.write(&Event::Updates(updates))?;
+            *window = Window::new();
+        }
+        let interrupted = self.interrupt.load(Ordering::Relaxed);
+        if step == stop || step.is_multiple_of(self.config.training.evaluate_every) {
+            self.evaluate()?;
+            *window = Window::new();
+        } else if interrupted {
+            self.write_checkpoint()?;
+        }
+        if interrupted && step < stop {
+            let message = format!(
+                "interrupted at step {step}, whose checkpoint is in {}: the same command continues there",
+                self.folder.display()
+            );
+            return Err(Error::new(ErrorKind::Cancelled, message));
+        }
+        Ok(())
+    }
+
+    /// Whether the last evaluations brought nothing, as many as the recipe allows.
+    fn is_out_of_patience(&self) -> bool {
+        let patience = self.config.training.patience;
+        patience > 0 && self.progress.without_improvement >= patience
     }
 
     /// The batches of the current pass, in their order.
@@ -173,57 +248,66 @@ impl<E: Engine> Trainer<E> {
         }
     }
 
-    fn log_window(&mut self, window: &mut Window) -> Result<()> {
-        let seconds = window.started.elapsed().as_secs_f64();
-        let line = json!({
-            "step": self.progress.step,
-            "epoch": self.progress.epoch,
-            "loss": window.loss / window.labels.max(1) as f64,
-            "learning_rate": window.rate,
-            "gradient_norm": window.norm,
-            "target_tokens_per_second": window.labels as f64 / seconds,
-        });
-        *window = Window::new();
-        self.write_log(&line)
-    }
-
-    /// Appends `line` to the log, and prints it.
-    ///
-    /// # Errors
-    /// When the log cannot be written.
-    pub fn write_log(&mut self, line: &serde_json::Value) -> Result<()> {
-        println!("{line}");
-        writeln!(self.log, "{line}").map_err(|e| Error::io("writing the log", e))
-    }
-
-    /// Measures on the dev set with the weights that the run is judged by, and writes checkpoints.
+    /// Measures on the dev set with the weights that the run is judged by, and writes checkpoints. The newest comes
+    /// last: a run that is continued from the one before it writes the others again.
     fn evaluate(&mut self) -> Result<()> {
-        let (scores, samples) = self.measure()?;
-        let line = json!({
-            "step": self.progress.step,
-            "dev_loss": scores.loss,
-            "dev_accuracy": scores.accuracy,
-            "samples": samples,
-        });
-        self.write_log(&line)?;
-        let improved = self.progress.best.is_none_or(|(loss, _)| scores.loss < loss);
+        let weights = self.average.take();
+        let measured = self.measure(weights.as_ref());
+        self.average = weights;
+        let (measured, step) = (measured?, self.progress.step);
+        self.log.write(&Event::Validation { step, measured: &measured })?;
+        let (metric, count) = (self.config.training.metric, self.config.training.keep_best);
+        let score = metric.of(&measured.scores);
+        let improved = self.progress.best.is_none_or(|(best, _)| metric.prefers(score, best));
+        self.progress.without_improvement += 1;
         if improved {
-            self.progress.best = Some((scores.loss, self.progress.step));
+            self.progress.best = Some((score, step));
+            self.progress.without_improvement = 0;
         }
+        let kept = count > 1 && admit(&mut self.progress.kept, metric, (score, step), count);
+        let snapshot = self.snapshot();
+        if improved {
+            snapshot.write(&self.folder.join(BEST))?;
+        }
+        if kept {
+            snapshot.weights_only().write(&kept_path(&self.folder, step))?;
+        }
+        self.write_checkpoint()?;
+        if kept { remove_others(&self.folder, &self.kept_steps()) } else { Ok(()) }
+    }
+
+    /// Writes the newest checkpoint; the one before it is kept.
+    fn write_checkpoint(&self) -> Result<()> {
         let (last, previous) = (self.folder.join(LAST), self.folder.join(PREVIOUS));
         if last.exists() {
             fs::rename(&last, &previous)
                 .map_err(|e| Error::io(format!("naming {}", previous.display()), e))?;
         }
-        let snapshot = self.snapshot();
-        snapshot.write(&last)?;
-        if improved { snapshot.write(&self.folder.join(BEST)) } else { Ok(()) }
+        self.snapshot().write(&last)
     }
 
-    fn measure(&mut self) -> Result<(Scores, Vec<Sample>)> {
-        let trained = self.average.as_ref().map(|_| self.engine.weights());
-        if let Some(average) = &self.average {
-            self.engine.set_weights(average)?;
+    /// The steps whose weights are kept, best first.
+    fn kept_steps(&self) -> Vec<u64> {
+        self.progress.kept.iter().map(|&(_, step)| step).collect()
+    }
+
+    /// Measures and writes the average of the checkpoints that are kept for it.
+    fn average_best(&mut self) -> Result<()> {
+        let steps = self.kept_steps();
+        if steps.len() < 2 {
+            return Ok(());
+        }
+        let average = average(&self.folder, &steps)?;
+        let measured = self.measure(Some(&average.engine.weights))?;
+        self.log.write(&Event::Average { average_of: &steps, measured: &measured })?;
+        average.write(&self.folder.join(AVERAGE))
+    }
+
+    /// What `weights` are worth, or those of the engine, which has them again afterwards.
+    fn measure(&mut self, weights: Option<&Tensors>) -> Result<Measured> {
+        let trained = weights.map(|_| self.engine.weights());
+        if let Some(weights) = weights {
+            self.engine.set_weights(weights)?;
         }
         let (target, rows) = (self.vocabularies.target()?, self.config.training.decode_rows);
         let measured = self.validation.run(&mut self.engine, &target, rows)?;
@@ -257,5 +341,16 @@ struct Window {
 impl Window {
     fn new() -> Self {
         Self { started: Instant::now(), loss: 0.0, labels: 0, rate: 0.0, norm: 0.0 }
+    }
+
+    fn updates(&self, progress: &Progress) -> Updates {
+        Updates {
+            step: progress.step,
+            epoch: progress.epoch,
+            loss: self.loss / self.labels.max(1) as f64,
+            learning_rate: self.rate,
+            gradient_norm: self.norm,
+            target_tokens_per_second: self.labels as f64 / self.started.elapsed().as_secs_f64(),
+        }
     }
 }

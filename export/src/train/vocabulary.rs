@@ -6,7 +6,7 @@ use crate::source::plain::{MissingUnknown, vocabulary_section};
 use crate::tokenizer::{self, Algorithm};
 use serde::{Deserialize, Serialize};
 use siskin::tensor::AlignedBytes;
-use siskin::text::{Segmentation, Vocabulary};
+use siskin::text::{PieceKind, Segmentation, Vocabulary, VocabularyBuilder};
 use siskin::{Error, ErrorKind, Result};
 use std::collections::BTreeSet;
 
@@ -50,7 +50,8 @@ impl Vocabularies {
         Ok(vocabularies)
     }
 
-    /// The units that occur in `pairs`, or as many subwords as `data` asks for.
+    /// The units that occur in `pairs`, or as many subwords as `data` asks for; on the target side, a token for each
+    /// task comes behind them.
     ///
     /// # Errors
     /// [`ErrorKind::Vocabulary`] for a unit that no vocabulary can have, such as a NUL character; those of
@@ -60,10 +61,11 @@ impl Vocabularies {
         let targets = pairs.iter().flat_map(|pair| pair.targets.iter().map(String::as_str));
         let size = data.vocabulary_size;
         if data.shared {
-            let shared = learn(data.source, size, sources.chain(targets))?;
+            let shared = with_tasks(learn(data.source, size, sources.chain(targets))?, pairs)?;
             return Self::new(&shared, &shared);
         }
-        Self::new(&learn(data.source, size, sources)?, &learn(data.target, size, targets)?)
+        let target = with_tasks(learn(data.target, size, targets)?, pairs)?;
+        Self::new(&learn(data.source, size, sources)?, &target)
     }
 
     /// The source vocabulary.
@@ -87,20 +89,80 @@ impl Vocabularies {
         [self.source.as_slice(), self.target.as_slice()]
     }
 
+    /// The tasks that there are tokens for, with these.
+    ///
+    /// # Errors
+    /// None for sections that [`new`](Self::new) has accepted.
+    pub fn tasks(&self) -> Result<Vec<(String, u32)>> {
+        let target = self.target()?;
+        let task = |id| {
+            let piece = target.piece(id).filter(|_| target.kind(id) == Some(PieceKind::Control))?;
+            Some((piece.strip_prefix(TASK.0)?.strip_suffix(TASK.1)?.to_owned(), id))
+        };
+        Ok((0..target.len() as u32).filter_map(task).collect())
+    }
+
     /// The examples of a pair, one for each reference.
     ///
     /// # Errors
-    /// [`ErrorKind::Vocabulary`] for text that the vocabulary cannot spell and has no unknown piece for.
+    /// [`ErrorKind::Vocabulary`] for text that the vocabulary cannot spell and has no unknown piece for, and for a task
+    /// that has no token.
     pub fn encode(&self, pairs: &[Pair]) -> Result<Vec<Vec<Example>>> {
         let (source, target) = (self.source()?, self.target()?);
         let encode = |pair: &Pair| {
             let ids = encoded(&source, &pair.source)?;
-            let example =
-                |text: &String| Ok(Example { source: ids.clone(), target: encoded(&target, text)? });
+            let prefix =
+                pair.task.iter().map(|task| self.task(&target, task)).collect::<Result<Vec<u32>>>()?;
+            let example = |text: &String| {
+                let target = [prefix.clone(), encoded(&target, text)?].concat();
+                Ok(Example { source: ids.clone(), target, prefix: prefix.len() })
+            };
             pair.targets.iter().map(example).collect()
         };
         pairs.iter().map(encode).collect()
     }
+
+    fn task(&self, target: &Vocabulary<'_>, task: &str) -> Result<u32> {
+        target.id(&task_token(task)).ok_or_else(|| {
+            let known: Vec<String> = self.tasks().into_iter().flatten().map(|(name, _)| name).collect();
+            let message =
+                format!("there is no token for the task `{task}` in the vocabulary, which has {known:?}");
+            Error::new(ErrorKind::Vocabulary, message)
+        })
+    }
+}
+
+/// What the token of a task is written between (Johnson et al., *Google's Multilingual Neural Machine Translation
+/// System*, 2017).
+const TASK: (&str, &str) = ("<2", ">");
+
+/// The spelling of the token of a task.
+pub fn task_token(task: &str) -> String {
+    format!("{}{task}{}", TASK.0, TASK.1)
+}
+
+/// The vocabulary in `section` with a control piece for each task of `pairs` behind its own, in alphabetical order.
+fn with_tasks(section: Vec<u8>, pairs: &[Pair]) -> Result<Vec<u8>> {
+    let tasks: BTreeSet<&str> = pairs.iter().filter_map(|pair| pair.task.as_deref()).collect();
+    if tasks.is_empty() {
+        return Ok(section);
+    }
+    let bytes = AlignedBytes::copy_of(&section);
+    let vocabulary = Vocabulary::parse(bytes.as_slice())?;
+    let mut builder = VocabularyBuilder::new(vocabulary.segmentation());
+    builder.whitespace = vocabulary.whitespace();
+    builder.unknown_text = vocabulary.unknown_text();
+    builder.special = vocabulary.special();
+    builder.unk_surface = vocabulary.unk_surface().to_owned();
+    for id in 0..vocabulary.len() as u32 {
+        if let (Some(piece), Some(kind)) = (vocabulary.piece(id), vocabulary.kind(id)) {
+            builder.push(piece, vocabulary.score(id).unwrap_or_default(), kind);
+        }
+    }
+    for task in tasks {
+        builder.push(&task_token(task), 0.0, PieceKind::Control);
+    }
+    builder.build()
 }
 
 /// The ids of `text` and the end token.
@@ -138,7 +200,7 @@ mod tests {
     use super::*;
 
     fn pair(source: &str, target: &str) -> Pair {
-        Pair { source: source.into(), targets: vec![target.into()] }
+        Pair { source: source.into(), targets: vec![target.into()], ..Pair::default() }
     }
 
     #[test]
@@ -146,7 +208,8 @@ mod tests {
         let data = DataConfig { target: Units::Words, ..DataConfig::default() };
         let vocabularies = Vocabularies::learn(&[pair("cab", "K AE1 B")], &data)?;
         let examples = vocabularies.encode(&[pair("bax", "B K")])?;
-        assert_eq!(examples, [[Example { source: vec![4, 3, 1, END], target: vec![4, 5, END] }]]);
+        let example = Example { source: vec![4, 3, 1, END], target: vec![4, 5, END], prefix: 0 };
+        assert_eq!(examples, [[example]]);
         assert_eq!(vocabularies.target()?.decode(&examples[0][0].target)?, "B K");
         assert_eq!(vocabularies.target()?.piece(START), Some("<s>"));
         Ok(())
@@ -159,6 +222,26 @@ mod tests {
         let [source, target] = vocabularies.sections();
         assert_eq!(source, target);
         assert_eq!(vocabularies.source()?.len(), 6);
+        Ok(())
+    }
+
+    #[test]
+    fn a_task_has_a_token_in_front_of_its_targets() -> Result<()> {
+        let of = |task: &str, pair: Pair| Pair { task: Some(task.into()), ..pair };
+        let pairs = [of("fr", pair("ab ab ab", "ba ba ba")), of("de", pair("b", "a"))];
+        for units in [Units::Characters, Units::Unigram] {
+            let data =
+                DataConfig { source: units, target: units, vocabulary_size: 263, ..DataConfig::default() };
+            let vocabularies = Vocabularies::learn(&pairs, &data)?;
+            let size = vocabularies.source()?.len() as u32;
+            assert_eq!(vocabularies.tasks()?, [("de".to_owned(), size), ("fr".to_owned(), size + 1)]);
+            let examples = vocabularies.encode(&pairs)?;
+            let [fr, de] = [&examples[0][0], &examples[1][0]];
+            assert_eq!((fr.prefix, fr.target[0], de.target[0]), (1, size + 1, size));
+            assert_eq!(vocabularies.target()?.decode(&fr.target)?, "ba ba ba", "{units:?}");
+            let error = vocabularies.encode(&[of("es", pair("a", "b"))]).expect_err("no token");
+            assert!(error.to_string().contains("`es`"), "{error}");
+        }
         Ok(())
     }
 
