@@ -155,6 +155,7 @@ struct Workshop {
 impl Workshop {
     fn new(name: &str, data: &Path) -> Self {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("quantize").join(name);
+        let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("dev.tsv"), dev(data)).unwrap();
         Self { folder, model: data.join("ct2/aren-transliteration") }

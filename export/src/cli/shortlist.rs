@@ -120,8 +120,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn read_pairs(model: &Model, path: &Path) -> Result<Vec<Pair>> {
+    let mut tokenizer = Tokenizer::new(model)?;
     let pairs = pairs::parse(&read(path)?, None).map_err(|error| error.at(path.display()))?;
-    Ok(Tokenizer::new(model)?.pairs(&pairs))
+    Ok(tokenizer.pairs(&pairs))
 }
 
 /// The pairs to learn from, and every hundredth, which is held out.
