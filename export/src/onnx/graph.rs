@@ -46,8 +46,12 @@ pub enum Op {
     Add,
     Sub,
     Mul,
+    Div,
+    Max,
     Sum,
     Neg,
+    Abs,
+    Round,
     Exp,
     Erf,
     Tanh,
@@ -72,6 +76,7 @@ pub enum Op {
     Unsqueeze,
     ReduceSum { keep_dims: bool },
     ReduceMean,
+    ReduceMax,
     Shape { start: i64, end: i64 },
 }
 
@@ -103,6 +108,7 @@ pub struct Graph {
     pub(super) outputs: Vec<Value>,
     pub(super) symbols: HashMap<&'static str, Value>,
     pub(super) shapes: HashMap<Vec<Dim>, Value>,
+    pub(super) straight_through: HashMap<Value, Value>,
 }
 
 impl Graph {
@@ -148,6 +154,16 @@ impl Graph {
         );
         self.values[value.0].name = name.to_owned();
         self.outputs.push(value);
+    }
+
+    /// Lets the gradient of `y` be that of `x`, which `y` is computed from: the straight-through estimator (Bengio et
+    /// al., 2013) for steps whose own gradient is zero almost everywhere.
+    ///
+    /// # Panics
+    /// When the shapes differ.
+    pub fn straight_through(&mut self, y: Value, x: Value) {
+        assert_eq!(self.shape(y), self.shape(x), "a gradient goes through to a value of one shape");
+        self.straight_through.insert(y, x);
     }
 
     /// Appends a node that makes one `f32` tensor of `shape`.

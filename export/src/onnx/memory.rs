@@ -61,8 +61,16 @@ impl Graph {
 }
 
 fn is_elementwise(op: &Op) -> bool {
-    use Op::{Add, Erf, Exp, Mul, Neg, Reciprocal, Relu, Sigmoid, Sign, Sqrt, Sub, Tanh};
-    matches!(op, Add | Sub | Mul | Neg | Exp | Erf | Tanh | Sigmoid | Relu | Sign | Sqrt | Reciprocal)
+    use Op::{
+        Abs, Add, Div, Erf, Exp, Max, Mul, Neg, Reciprocal, Relu, Round, Sigmoid, Sign, Sqrt, Sub, Tanh,
+    };
+    match op {
+        Add | Sub | Mul | Div | Max | Neg | Exp | Erf | Tanh | Sigmoid | Relu | Sign | Sqrt | Reciprocal => {
+            true
+        }
+        Abs | Round => true,
+        _ => false,
+    }
 }
 
 #[cfg(test)]

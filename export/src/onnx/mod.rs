@@ -7,6 +7,7 @@ pub mod functions;
 pub mod graph;
 pub mod memory;
 pub mod proto;
+pub mod quantization;
 pub mod serialize;
 pub mod transformer;
 

@@ -38,6 +38,16 @@ pub struct Dropout {
     pub ffn: f32,
 }
 
+/// What the matrices of products and look-ups are rounded to, and the activations that they are multiplied with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// Nothing is rounded.
+    #[default]
+    F32,
+    /// To int8, as in the runtime with a file of int8 weights; gradients go straight through.
+    Int8,
+}
+
 /// What training adds to the forward pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Regularization {
@@ -45,6 +55,8 @@ pub struct Regularization {
     pub dropout: Dropout,
     /// Probability mass that label smoothing (Szegedy et al., 2016) spreads over the vocabulary.
     pub label_smoothing: f32,
+    /// The rounding of products.
+    pub arithmetic: Arithmetic,
 }
 
 /// An input of the graph that holds `1 / (1 - rate)` where an element is kept and 0 where it is dropped.
@@ -82,6 +94,7 @@ pub fn emit(spec: &ModelSpec, regularization: Regularization) -> Result<Emitted>
     let mut emitter = Emitter {
         spec,
         dropout: regularization.dropout,
+        arithmetic: regularization.arithmetic,
         graph: Graph::default(),
         masks: Vec::new(),
         embeddings: Vec::new(),
@@ -107,6 +120,7 @@ fn check(spec: &ModelSpec) -> Result<()> {
 struct Emitter<'a> {
     spec: &'a ModelSpec,
     dropout: Dropout,
+    arithmetic: Arithmetic,
     graph: Graph,
     masks: Vec<DropoutMask>,
     /// Embedding tables, source first.
@@ -165,12 +179,12 @@ impl Emitter<'_> {
         let (vocabulary, width) = (self.spec.target_vocabulary, self.spec.d_model);
         let weight = match self.spec.tying {
             Tying::All | Tying::Decoder => *self.embeddings.last().expect("an embedding"),
-            Tying::Embeddings | Tying::None => self.graph.parameter("output.weight", &[vocabulary, width]),
+            Tying::Embeddings | Tying::None => self.matrix("output.weight", vocabulary, width),
         };
         let bias = (self.spec.output_bias == Presence::Present)
             .then(|| self.graph.parameter("output.bias", &[vocabulary]));
         let states = self.scaled(states, self.spec.output_scale);
-        self.graph.gemm(states, weight, bias, false, true) // [B*T, V]
+        self.product(states, weight, bias) // [B*T, V]
     }
 
     /// `-sum_i weight_i * sum_v q_iv * log softmax(logits)_iv`, where `q_i` is the label of row i, smoothed.
@@ -191,7 +205,7 @@ impl Emitter<'_> {
     }
 
     fn embedding_table(&mut self, name: &str, vocabulary: usize) -> Value {
-        let table = self.graph.parameter(name, &[vocabulary, self.spec.d_model]);
+        let table = self.matrix(name, vocabulary, self.spec.d_model);
         self.embeddings.push(table);
         table
     }
@@ -335,9 +349,27 @@ impl Emitter<'_> {
 
     /// `x W^T + b`, with W `[outputs, inputs]`.
     fn linear(&mut self, x: Value, name: &str, inputs: usize, outputs: usize) -> Value {
-        let weight = self.graph.parameter(&format!("{name}.weight"), &[outputs, inputs]);
+        let weight = self.matrix(&format!("{name}.weight"), outputs, inputs);
         let bias = (self.spec.biases == Presence::Present)
             .then(|| self.graph.parameter(&format!("{name}.bias"), &[outputs]));
+        self.product(x, weight, bias)
+    }
+
+    /// A parameter `[rows, columns]` that a model file may hold as int8, as products and look-ups read it.
+    fn matrix(&mut self, name: &str, rows: usize, columns: usize) -> Value {
+        let weight = self.graph.parameter(name, &[rows, columns]);
+        match self.arithmetic {
+            Arithmetic::F32 => weight,
+            Arithmetic::Int8 => self.graph.int8_weights(weight),
+        }
+    }
+
+    /// `x W^T + b`, with W a [matrix](Self::matrix).
+    fn product(&mut self, x: Value, weight: Value, bias: Option<Value>) -> Value {
+        let x = match self.arithmetic {
+            Arithmetic::F32 => x,
+            Arithmetic::Int8 => self.graph.int8_activations(x),
+        };
         self.graph.gemm(x, weight, bias, false, true)
     }
 

@@ -3,6 +3,7 @@
 use super::batch::Batch;
 use super::random::Random;
 use crate::checkpoint::Tensor;
+use crate::onnx::transformer::Arithmetic;
 use siskin::Result;
 use std::collections::BTreeMap;
 
@@ -46,6 +47,13 @@ pub trait Engine {
     /// # Errors
     /// When the computation fails.
     fn update(&mut self, learning_rate: f32) -> Result<f32>;
+
+    /// Rounds as `arithmetic` says from here on, in training and in [`forward`](Self::forward). An engine starts
+    /// without.
+    ///
+    /// # Errors
+    /// When the computation cannot be set up.
+    fn set_arithmetic(&mut self, arithmetic: Arithmetic) -> Result<()>;
 
     /// Runs the model on `batch` without dropout.
     ///

@@ -5,7 +5,7 @@ use super::batch::Batch;
 use super::engine::{Engine, EngineState, Forward, Tensors};
 use super::random::Random;
 use crate::checkpoint::Tensor;
-use crate::onnx::transformer::{DropoutMask, Regularization, emit};
+use crate::onnx::transformer::{Arithmetic, DropoutMask, Regularization, emit};
 use crate::onnx::{Dim, Graph};
 use crate::onnxruntime;
 use ort::session::{Session, SessionInputValue, SessionInputs, SessionOutputs};
@@ -17,11 +17,13 @@ use std::borrow::Cow;
 
 /// Gradients by ONNX Runtime, steps by [`AdamW`].
 pub struct OrtEngine {
+    spec: ModelSpec,
+    regularization: Regularization,
+    threads: usize,
     training: Session,
     evaluation: Session,
     inputs: [Vec<String>; 2],
     masks: Vec<DropoutMask>,
-    positions: Positions,
     optimizer: AdamW,
     parameters: Vec<Parameter>,
     labels: usize,
@@ -49,7 +51,8 @@ impl OrtEngine {
         weights: &Tensors,
     ) -> Result<Self> {
         let environment = onnxruntime::environment()?;
-        let evaluation = emit(spec, Regularization::default())?.graph;
+        let Regularization { arithmetic, .. } = regularization;
+        let evaluation = emit(spec, Regularization { arithmetic, ..Regularization::default() })?.graph;
         let mut training = emit(spec, regularization)?;
         let gradients = training.graph.differentiate(training.loss);
         let names: Vec<String> =
@@ -64,11 +67,13 @@ impl OrtEngine {
             .map(|&p| Parameter::new(training.graph.name(p), training.graph.parameter_shape(p), weights))
             .collect::<Result<_>>()?;
         Ok(Self {
+            spec: spec.clone(),
+            regularization,
+            threads,
             inputs: [input_names(&training.graph), input_names(&evaluation)],
             training: onnxruntime::session(environment, &training.graph, threads)?,
             evaluation: onnxruntime::session(environment, &evaluation, threads)?,
             masks: training.dropout_masks,
-            positions: spec.positions,
             optimizer,
             parameters,
             labels: 0,
@@ -104,7 +109,7 @@ impl Parameter {
 
 impl Engine for OrtEngine {
     fn accumulate(&mut self, batch: &Batch, random: &mut Random) -> Result<f64> {
-        let mut inputs = inputs(&self.inputs[0], batch, self.positions, &self.parameters)?;
+        let mut inputs = inputs(&self.inputs[0], batch, self.spec.positions, &self.parameters)?;
         for mask in &self.masks {
             let shape: Vec<usize> = mask.shape.iter().map(|dim| size(*dim, batch)).collect();
             let values = random.dropout_mask(shape.iter().product(), mask.rate);
@@ -139,8 +144,18 @@ impl Engine for OrtEngine {
         Ok(norm)
     }
 
+    fn set_arithmetic(&mut self, arithmetic: Arithmetic) -> Result<()> {
+        if arithmetic != self.regularization.arithmetic {
+            let state = self.state();
+            let regularization = Regularization { arithmetic, ..self.regularization };
+            *self = Self::new(&self.spec, regularization, self.optimizer, self.threads, &state.weights)?;
+            self.restore(&state)?;
+        }
+        Ok(())
+    }
+
     fn forward(&mut self, batch: &Batch) -> Result<Forward> {
-        let inputs = inputs(&self.inputs[1], batch, self.positions, &self.parameters)?;
+        let inputs = inputs(&self.inputs[1], batch, self.spec.positions, &self.parameters)?;
         let outputs = run(&mut self.evaluation, inputs)?;
         let loss = f64::from(output(&outputs, "loss")?[0]);
         Ok(Forward { loss, logits: output(&outputs, "logits")?.to_vec() })
