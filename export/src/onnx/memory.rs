@@ -64,13 +64,8 @@ fn is_elementwise(op: &Op) -> bool {
     use Op::{
         Abs, Add, Div, Erf, Exp, Max, Mul, Neg, Reciprocal, Relu, Round, Sigmoid, Sign, Sqrt, Sub, Tanh,
     };
-    match op {
-        Add | Sub | Mul | Div | Max | Neg | Exp | Erf | Tanh | Sigmoid | Relu | Sign | Sqrt | Reciprocal => {
-            true
-        }
-        Abs | Round => true,
-        _ => false,
-    }
+    let arithmetic = matches!(op, Add | Sub | Mul | Div | Max | Neg | Abs | Round | Sign | Relu);
+    arithmetic || matches!(op, Exp | Erf | Tanh | Sigmoid | Sqrt | Reciprocal)
 }
 
 #[cfg(test)]
