@@ -4,7 +4,7 @@ mod setup;
 
 use setup::{config, library_is_missing, specs};
 use siskin::decode::Strategy;
-use siskin::model::{Autoregression, Model, ModelSpec, schema};
+use siskin::model::{Model, ModelSpec, schema};
 use siskin::pipeline::Translator;
 use siskin::tensor::AlignedBytes;
 use siskin_export::onnx::transformer::{Dropout, Regularization, emit};
@@ -198,10 +198,10 @@ fn parameters_are_the_tensors_of_the_runtime() {
 }
 
 #[test]
-fn blocks_that_cannot_be_trained_are_refused_by_name() {
-    let spec = ModelSpec { autoregression: Autoregression::Ssru, ..config().spec(7, 9) };
+fn a_spec_that_no_model_can_have_is_refused_by_name() {
+    let spec = ModelSpec { heads: 0, ..config().spec(7, 9) };
     let error = emit(&spec, Regularization::default()).err().unwrap();
-    assert!(error.to_string().contains("`autoregression`"), "{error}");
+    assert!(error.to_string().contains("heads"), "{error}");
 }
 
 /// Trains, writes a model file and runs it: what the trainer's graph says greedily, the runtime says.

@@ -3,6 +3,7 @@
 pub mod evaluate;
 pub mod golden;
 pub mod import;
+pub mod onnx;
 pub mod ort;
 pub mod output;
 pub mod quantize;

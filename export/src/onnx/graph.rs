@@ -71,6 +71,7 @@ pub enum Op {
     LayerNormalization { epsilon: f32 },
     Expand,
     Gather,
+    Range,
     ScatterNdAdd,
     OneHot,
     Unsqueeze,
@@ -78,6 +79,8 @@ pub enum Op {
     ReduceMean,
     ReduceMax,
     Shape { start: i64, end: i64 },
+    Pad { axis: usize, ends: [usize; 2] },
+    Slice { axis: usize, ends: [usize; 2] },
 }
 
 /// An operator applied to values.

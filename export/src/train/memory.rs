@@ -120,6 +120,8 @@ fn size(dim: Dim, b: usize, s: usize, t: usize) -> usize {
         Dim::Symbol("target_tokens") => b * t,
         Dim::Symbol("source_pairs") => s * s,
         Dim::Symbol("target_pairs") => t * t,
+        // Targets that an SSRU shifts: no longer than twice, but for the shifts that move everything out.
+        Dim::Symbol("padded") => 2 * t,
         Dim::Symbol(other) => unreachable!("the emitter has no dimension {other}"),
     }
 }
