@@ -2,6 +2,7 @@
 
 use ort::session::Session;
 use ort::value::Tensor;
+use siskin::tensor::{Dtype, PackedMatrix};
 use siskin_export::onnx::graph::{Constant, Op};
 use siskin_export::onnx::{Dim, Graph, Value};
 use siskin_export::onnxruntime;
@@ -180,6 +181,64 @@ fn the_label_smoothed_loss_is_that_of_the_definition() {
         let log_probabilities = g.unary(Op::LogSoftmax, v[0]);
         g.mul(log_probabilities, expected)
     });
+}
+
+/// With Y = X W^T of rounded rows and the weights C of the sum: dX = C W, dW = C^T X, with the rounded X and W.
+#[test]
+fn gradients_go_straight_through_int8() {
+    if let Err(error) = onnxruntime::library_path() {
+        eprintln!("SKIPPED: gradients are not checked: {error}");
+        return;
+    }
+    let (m, n, k) = (3, 4, 5);
+    let parameters: [Parameter; 2] = [("x", &[3, 5]), ("w", &[4, 5])];
+    let mut graph = Graph::default();
+    let [x, w] = parameters.map(|(name, shape)| graph.parameter(name, shape));
+    let c: Vec<f32> = (0..m * n).map(|i| ((i * 7) % 11) as f32 - 5.0).collect();
+    let (rows, columns) = (graph.int8_activations(x), graph.int8_weights(w));
+    let y = graph.gemm(rows, columns, None, false, true);
+    let factors = graph.constant(&[m, n], Constant::F32(c.clone()));
+    let products = graph.mul(y, factors);
+    let total = graph.reduce_sum(products, &[0, 1], true);
+    let loss = graph.reshape(total, &[]);
+    for (gradient, name) in graph.differentiate(loss).into_iter().zip(["dx", "dw"]) {
+        graph.output(name, gradient);
+    }
+    for (value, name) in [(rows, "rows"), (columns, "columns")] {
+        graph.output(name, value);
+    }
+    let mut session = onnxruntime::session(onnxruntime::environment().unwrap(), &graph, 1).unwrap();
+    let mut random = Random::new(3, &[]);
+    let mut data: Vec<Vec<f32>> =
+        parameters.iter().map(|(_, shape)| away_from_zero(shape, &mut random)).collect();
+    data[0][k..2 * k].fill(0.0);
+    data[1][..k].fill(0.0);
+    let mut output = |name: &str| run(&mut session, &parameters, &data, name);
+
+    let (x, w) = (output("rows"), output("columns"));
+    assert_eq!(x, data[0].chunks(k).flat_map(int8_activations).collect::<Vec<_>>());
+    let packed = PackedMatrix::pack(Dtype::I8, n, k, &data[1]).unwrap();
+    let mut held = vec![0.0; n * k];
+    held.chunks_mut(k).enumerate().for_each(|(row, out)| packed.view().gather_row(row, 1.0, out));
+    assert_eq!(w, held);
+    assert_ne!(w, data[1]);
+
+    let sum = |terms: usize, term: &dyn Fn(usize) -> f32| (0..terms).map(term).sum::<f32>();
+    for (i, dx) in output("dx").into_iter().enumerate() {
+        let expected = sum(n, &|j| c[i / k * n + j] * w[j * k + i % k]);
+        assert!((dx - expected).abs() < 1e-4, "dx[{i}] is {dx}, not {expected}");
+    }
+    for (i, dw) in output("dw").into_iter().enumerate() {
+        let expected = sum(m, &|row| c[row * n + i / k] * x[row * k + i % k]);
+        assert!((dw - expected).abs() < 1e-4, "dw[{i}] is {dw}, not {expected}");
+    }
+}
+
+/// A row as the runtime's kernels quantize it, and back.
+fn int8_activations(row: &[f32]) -> Vec<f32> {
+    let greatest = row.iter().fold(0.0f32, |greatest, x| greatest.max(x.abs()));
+    let step = |x: f32| if greatest > 0.0 { (x * (127.0 / greatest)).round_ties_even() } else { 0.0 };
+    row.iter().map(|&x| step(x) * (greatest / 127.0)).collect()
 }
 
 #[test]

@@ -59,15 +59,24 @@ fn a_run_that_is_resumed_gives_the_bytes_of_one_that_was_not() {
     if library_is_missing() {
         return;
     }
-    let (whole, parts) = (folder("whole"), folder("parts"));
-    new_trainer(&config(), &whole).run().unwrap();
+    for quantization_aware_from in [0, 4, 7, 9] {
+        let mut config = config();
+        config.training.quantization_aware_from = quantization_aware_from;
+        check_resumption(&config);
+    }
+}
 
-    let mut first = new_trainer(&config(), &parts);
+/// Stops and continues at step 6.
+fn check_resumption(config: &Config) {
+    let (whole, parts) = (folder("whole"), folder("parts"));
+    new_trainer(config, &whole).run().unwrap();
+
+    let mut first = new_trainer(config, &parts);
     first.run_until(6).unwrap();
     drop(first);
     let snapshot = Snapshot::read(&parts.join(LAST)).unwrap();
     assert_eq!(snapshot.progress.step, 6);
-    let mut second = new_trainer(&config(), &parts);
+    let mut second = new_trainer(config, &parts);
     second.resume(snapshot).unwrap();
     second.run().unwrap();
 
@@ -140,6 +149,38 @@ fn a_run_ends_when_its_patience_does() {
     other.resume(Snapshot::read(&folder.join(LAST)).unwrap()).unwrap();
     assert_eq!(other.run_until(10).unwrap().step, 10, "another metric starts anew");
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// Where the weights stay as they are, what is measured changes with the arithmetic alone.
+#[test]
+fn a_run_is_quantization_aware_from_the_step_of_the_recipe() {
+    if library_is_missing() {
+        return;
+    }
+    let run = |quantization_aware_from: u64| {
+        let folder = folder(&format!("aware-{quantization_aware_from}"));
+        let mut config = config();
+        config.training.learning_rate = 0.0;
+        config.training.ema = 0.0;
+        config.training.log_every = 1;
+        config.training.quantization_aware_from = quantization_aware_from;
+        let progress = new_trainer(&config, &folder).run().unwrap();
+        let log = std::fs::read_to_string(folder.join("log.jsonl")).unwrap();
+        std::fs::remove_dir_all(folder).unwrap();
+        let lines: Vec<serde_json::Value> =
+            log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let numbers = |key: &str| lines.iter().filter_map(|line| line[key].as_f64()).collect::<Vec<_>>();
+        (numbers("loss"), numbers("dev_loss"), progress.best.unwrap().1)
+    };
+    let (exact_losses, exact_dev, best) = run(0);
+    assert_eq!(exact_dev[0], exact_dev[1], "nothing was learned");
+    assert_eq!(best, 6);
+    let (losses, dev, best) = run(8);
+    assert_eq!(losses[..7], exact_losses[..7]);
+    assert!((7..12).all(|i| losses[i] != exact_losses[i]), "{losses:?} {exact_losses:?}");
+    assert_eq!(dev[0], exact_dev[0]);
+    assert!(dev[1] != exact_dev[1] && (dev[1] - exact_dev[1]).abs() < 0.1, "{dev:?}");
+    assert_eq!(best, 12, "scores from before are not comparable");
 }
 
 #[test]
@@ -232,7 +273,7 @@ fn gradients_of_whole_models_are_those_of_finite_differences() {
         return;
     }
     let dropout = Dropout { residual: 0.1, attention: 0.1, ffn: 0.1 };
-    let regularization = Regularization { dropout, label_smoothing: 0.1 };
+    let regularization = Regularization { dropout, label_smoothing: 0.1, ..Regularization::default() };
     let long = Example { source: vec![3, 4, 5, 0], target: vec![3, 8, 4, 5, 0], prefix: 1 };
     let short = Example { source: vec![6, 0], target: vec![7, 0], prefix: 0 };
     let batch = Batch::new(&[&long, &short], 2);

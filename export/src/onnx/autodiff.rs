@@ -2,6 +2,7 @@
 //!
 //! The nodes are visited from the last to the first. Each hands the gradient of the loss with respect to its output,
 //! `dy`, on to its inputs by the rule of its operator; where a value is read more than once the parts are added up.
+//! A value that goes [straight through](Graph::straight_through) hands its gradient to the value that it names instead.
 //! The gradients are further nodes of the same graph, so any ONNX Runtime can run them.
 
 use super::graph::{Dim, Graph, Node, Op, Value};
@@ -23,6 +24,10 @@ impl Graph {
             let dys: Vec<Option<Value>> =
                 node.outputs.iter().map(|y| parts.remove(y).map(|parts| self.sum(&parts))).collect();
             if dys.iter().all(Option::is_none) {
+                continue;
+            }
+            if let (Some(&x), Some(dy)) = (self.straight_through.get(&node.outputs[0]), dys[0]) {
+                parts.entry(x).or_default().push(dy);
                 continue;
             }
             for (index, gradient) in self.backward(node, &dys, &|i| active.contains(&node.inputs[i])) {

@@ -64,6 +64,16 @@ impl Graph {
         self.elementwise(Op::Mul, a, b)
     }
 
+    /// `a / b`, element by element; it has no gradient rule.
+    pub fn div(&mut self, a: Value, b: Value) -> Value {
+        self.elementwise(Op::Div, a, b)
+    }
+
+    /// The greater one of `a` and `b`, element by element; it has no gradient rule.
+    pub fn max(&mut self, a: Value, b: Value) -> Value {
+        self.elementwise(Op::Max, a, b)
+    }
+
     /// `x * factor`.
     pub fn scale(&mut self, x: Value, factor: f32) -> Value {
         let factor = self.scalar(factor);
@@ -79,7 +89,7 @@ impl Graph {
     }
 
     /// An operator on each element: `Neg`, `Exp`, `Erf`, `Tanh`, `Sigmoid`, `Relu`, `Sign`, `Sqrt`,
-    /// `Reciprocal`; or on each row:
+    /// `Reciprocal`, and without a gradient rule `Abs`, `Round` (ties to even); or on each row:
     /// `Softmax`, `LogSoftmax`.
     pub fn unary(&mut self, op: Op, x: Value) -> Value {
         let shape = self.shape(x).to_vec();
@@ -282,9 +292,18 @@ impl Graph {
 
     /// The mean over the last dimension, which stays with size one.
     pub fn row_mean(&mut self, x: Value) -> Value {
+        self.reduce_row(Op::ReduceMean, x)
+    }
+
+    /// The greatest over the last dimension, which stays with size one; it has no gradient rule.
+    pub(super) fn row_max(&mut self, x: Value) -> Value {
+        self.reduce_row(Op::ReduceMax, x)
+    }
+
+    fn reduce_row(&mut self, op: Op, x: Value) -> Value {
         let mut shape = self.shape(x).to_vec();
         *shape.last_mut().expect("a row") = Dim::Fixed(1);
-        self.node(Op::ReduceMean, &[x], shape)
+        self.node(op, &[x], shape)
     }
 
     /// The sum over the last dimension, which stays with size one.

@@ -46,8 +46,12 @@ pub enum Op {
     Add,
     Sub,
     Mul,
+    Div,
+    Max,
     Sum,
     Neg,
+    Abs,
+    Round,
     Exp,
     Erf,
     Tanh,
@@ -73,6 +77,7 @@ pub enum Op {
     Unsqueeze,
     ReduceSum { keep_dims: bool },
     ReduceMean,
+    ReduceMax,
     Shape { start: i64, end: i64 },
     Pad { axis: usize, ends: [usize; 2] },
     Slice { axis: usize, ends: [usize; 2] },
@@ -106,6 +111,7 @@ pub struct Graph {
     pub(super) outputs: Vec<Value>,
     pub(super) symbols: HashMap<&'static str, Value>,
     pub(super) shapes: HashMap<Vec<Dim>, Value>,
+    pub(super) straight_through: HashMap<Value, Value>,
 }
 
 impl Graph {
@@ -151,6 +157,16 @@ impl Graph {
         );
         self.values[value.0].name = name.to_owned();
         self.outputs.push(value);
+    }
+
+    /// Lets the gradient of `y` be that of `x`, which `y` is computed from: the straight-through estimator (Bengio et
+    /// al., 2013) for steps whose own gradient is zero almost everywhere.
+    ///
+    /// # Panics
+    /// When the shapes differ.
+    pub fn straight_through(&mut self, y: Value, x: Value) {
+        assert_eq!(self.shape(y), self.shape(x), "a gradient goes through to a value of one shape");
+        self.straight_through.insert(y, x);
     }
 
     /// Appends a node that makes one `f32` tensor of `shape`.

@@ -61,8 +61,11 @@ impl Graph {
 }
 
 fn is_elementwise(op: &Op) -> bool {
-    use Op::{Add, Erf, Exp, Mul, Neg, Reciprocal, Relu, Sigmoid, Sign, Sqrt, Sub, Tanh};
-    matches!(op, Add | Sub | Mul | Neg | Exp | Erf | Tanh | Sigmoid | Relu | Sign | Sqrt | Reciprocal)
+    use Op::{
+        Abs, Add, Div, Erf, Exp, Max, Mul, Neg, Reciprocal, Relu, Round, Sigmoid, Sign, Sqrt, Sub, Tanh,
+    };
+    let arithmetic = matches!(op, Add | Sub | Mul | Div | Max | Neg | Abs | Round | Sign | Relu);
+    arithmetic || matches!(op, Exp | Erf | Tanh | Sigmoid | Sqrt | Reciprocal)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ pub mod graph;
 pub mod inference;
 pub mod memory;
 pub mod proto;
+pub mod quantization;
 pub mod serialize;
 pub mod transformer;
 

@@ -175,7 +175,7 @@ impl Op {
             Self::LayerNormalization { epsilon } => vec![int("axis", -1), float("epsilon", *epsilon)],
             Self::ScatterNdAdd => vec![string("reduction", "add")],
             Self::ReduceSum { keep_dims } => vec![int("keepdims", i64::from(*keep_dims))],
-            Self::ReduceMean => vec![last_axis(), int("keepdims", 1)],
+            Self::ReduceMean | Self::ReduceMax => vec![last_axis(), int("keepdims", 1)],
             Self::Shape { start, end } => vec![int("start", *start), int("end", *end)],
             _ => Vec::new(),
         }

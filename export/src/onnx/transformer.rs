@@ -10,6 +10,7 @@ use siskin::Result;
 use siskin::kernels::Activation;
 use siskin::model::{Autoregression, ModelSpec, NormKind, Positions, Presence, Tying};
 use siskin::nn::{FfnShape, NormOrder, Sinusoid};
+use std::collections::HashMap;
 
 /// Sentences in a batch.
 pub const BATCH: Dim = Dim::Symbol("batch");
@@ -42,6 +43,16 @@ pub struct Dropout {
     pub ffn: f32,
 }
 
+/// What the matrices of products and look-ups are rounded to, and the activations that they are multiplied with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// Nothing is rounded.
+    #[default]
+    F32,
+    /// To int8, as in the runtime with a file of int8 weights; gradients go straight through.
+    Int8,
+}
+
 /// What training adds to the forward pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Regularization {
@@ -49,6 +60,16 @@ pub struct Regularization {
     pub dropout: Dropout,
     /// Probability mass that label smoothing (Szegedy et al., 2016) spreads over the vocabulary.
     pub label_smoothing: f32,
+    /// The rounding of products.
+    pub arithmetic: Arithmetic,
+}
+
+impl Regularization {
+    /// What stays of it where the model is measured: the rounding.
+    #[must_use]
+    pub fn for_evaluation(self) -> Self {
+        Self { arithmetic: self.arithmetic, ..Self::default() }
+    }
 }
 
 /// An input of the graph that holds `1 / (1 - rate)` where an element is kept and 0 where it is dropped.
@@ -83,7 +104,11 @@ pub struct Emitted {
 /// Those of [`ModelSpec::validate`].
 pub fn emit(spec: &ModelSpec, regularization: Regularization) -> Result<Emitted> {
     spec.validate()?;
-    let mut emitter = Emitter { dropout: regularization.dropout, ..Emitter::new(spec) };
+    let mut emitter = Emitter {
+        dropout: regularization.dropout,
+        arithmetic: regularization.arithmetic,
+        ..Emitter::new(spec)
+    };
     let side = emitter.source_side();
     let states = emitter.encoder(side);
     let target = emitter.target_side();
@@ -99,7 +124,9 @@ pub fn emit(spec: &ModelSpec, regularization: Regularization) -> Result<Emitted>
 pub(super) struct Emitter<'a> {
     pub spec: &'a ModelSpec,
     pub dropout: Dropout,
+    arithmetic: Arithmetic,
     pub graph: Graph,
+    matrices: HashMap<String, Value>,
     masks: Vec<DropoutMask>,
 }
 
@@ -141,9 +168,16 @@ pub(super) enum Source {
 }
 
 impl<'a> Emitter<'a> {
-    /// An emitter without dropout.
+    /// An emitter without dropout and rounding.
     pub fn new(spec: &'a ModelSpec) -> Self {
-        Self { spec, dropout: Dropout::default(), graph: Graph::default(), masks: Vec::new() }
+        Self {
+            spec,
+            dropout: Dropout::default(),
+            arithmetic: Arithmetic::F32,
+            graph: Graph::default(),
+            matrices: HashMap::new(),
+            masks: Vec::new(),
+        }
     }
 
     fn source_side(&mut self) -> Side {
@@ -183,7 +217,7 @@ impl<'a> Emitter<'a> {
 
     /// The encoder's output, `[B*S, D]`.
     pub fn encoder(&mut self, side: Side) -> Value {
-        let table = self.table("embedding.source.weight", self.spec.source_vocabulary);
+        let table = self.matrix("embedding.source.weight", self.spec.source_vocabulary, self.spec.d_model);
         let mut x = self.embed(table, "encoder", side);
         for i in 0..self.spec.encoder_layers {
             let layer = format!("encoder.layers.{i}");
@@ -214,12 +248,12 @@ impl<'a> Emitter<'a> {
         let (vocabulary, width) = (self.spec.target_vocabulary, self.spec.d_model);
         let weight = match self.spec.tying {
             Tying::All | Tying::Decoder => self.target_table(),
-            Tying::Embeddings | Tying::None => self.graph.parameter("output.weight", &[vocabulary, width]),
+            Tying::Embeddings | Tying::None => self.matrix("output.weight", vocabulary, width),
         };
         let bias = (self.spec.output_bias == Presence::Present)
             .then(|| self.graph.parameter("output.bias", &[vocabulary]));
         let states = self.scaled(states, self.spec.output_scale);
-        self.graph.gemm(states, weight, bias, false, true) // [B*T, V]
+        self.product(states, weight, bias) // [B*T, V]
     }
 
     /// `-sum_i weight_i * sum_v q_iv * log softmax(logits)_iv`, where `q_i` is the label of row i, smoothed.
@@ -239,19 +273,13 @@ impl<'a> Emitter<'a> {
         graph.reshape(loss, &[])
     }
 
-    /// A table of embeddings, which may be read in several places.
-    fn table(&mut self, name: &str, vocabulary: usize) -> Value {
-        let known = self.graph.parameters().iter().find(|&&p| self.graph.name(p) == name).copied();
-        known.unwrap_or_else(|| self.graph.parameter(name, &[vocabulary, self.spec.d_model]))
-    }
-
     fn target_table(&mut self) -> Value {
         match self.spec.tying {
             Tying::All | Tying::Embeddings => {
-                self.table("embedding.source.weight", self.spec.source_vocabulary)
+                self.matrix("embedding.source.weight", self.spec.source_vocabulary, self.spec.d_model)
             }
             Tying::Decoder | Tying::None => {
-                self.table("embedding.target.weight", self.spec.target_vocabulary)
+                self.matrix("embedding.target.weight", self.spec.target_vocabulary, self.spec.d_model)
             }
         }
     }
@@ -351,9 +379,33 @@ impl<'a> Emitter<'a> {
         outputs: usize,
         bias: Presence,
     ) -> Value {
-        let weight = self.graph.parameter(&format!("{name}.weight"), &[outputs, inputs]);
+        let weight = self.matrix(&format!("{name}.weight"), outputs, inputs);
         let bias =
             (bias == Presence::Present).then(|| self.graph.parameter(&format!("{name}.bias"), &[outputs]));
+        self.product(x, weight, bias)
+    }
+
+    /// A parameter `[rows, columns]` that a model file may hold as int8, as products and look-ups read it; it may be
+    /// read in several places.
+    fn matrix(&mut self, name: &str, rows: usize, columns: usize) -> Value {
+        if let Some(&known) = self.matrices.get(name) {
+            return known;
+        }
+        let parameter = self.graph.parameter(name, &[rows, columns]);
+        let matrix = match self.arithmetic {
+            Arithmetic::F32 => parameter,
+            Arithmetic::Int8 => self.graph.int8_weights(parameter),
+        };
+        self.matrices.insert(name.to_owned(), matrix);
+        matrix
+    }
+
+    /// `x W^T + b`, with W a [matrix](Self::matrix).
+    fn product(&mut self, x: Value, weight: Value, bias: Option<Value>) -> Value {
+        let x = match self.arithmetic {
+            Arithmetic::F32 => x,
+            Arithmetic::Int8 => self.graph.int8_activations(x),
+        };
         self.graph.gemm(x, weight, bias, false, true)
     }
 

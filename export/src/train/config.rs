@@ -8,7 +8,7 @@ use super::shape::TyingKind;
 pub use super::shape::{ModelConfig, Size};
 use super::teacher::TeacherTargets;
 use super::vocabulary::Units;
-use crate::onnx::transformer::{Dropout, Regularization};
+use crate::onnx::transformer::{Arithmetic, Dropout, Regularization};
 use serde::{Deserialize, Serialize};
 use siskin::format::MetadataBuilder;
 use siskin::model::ModelSpec;
@@ -115,6 +115,8 @@ pub struct TrainingConfig {
     pub dropout: Dropout,
     /// Decay of the moving average of weights that is evaluated and kept; 0 keeps the weights themselves.
     pub ema: f32,
+    /// The first update whose products are rounded as int8 files round them, as those of all behind it; 0: none.
+    pub quantization_aware_from: u64,
     /// Updates between lines of the log.
     pub log_every: u64,
     /// Updates between evaluations on the dev set, each followed by a checkpoint.
@@ -141,6 +143,7 @@ impl Default for TrainingConfig {
             label_smoothing: 0.1,
             dropout: Dropout { residual: 0.1, attention: 0.0, ffn: 0.0 },
             ema: 0.0,
+            quantization_aware_from: 0,
             log_every: 100,
             evaluate_every: 1000,
             decode_rows: 500,
@@ -224,9 +227,19 @@ impl Config {
         Schedule { peak: run.learning_rate, warmup: run.warmup, total: run.steps, decay: run.decay }
     }
 
-    /// What training adds to the forward pass.
+    /// What training adds to the forward pass from the first update on.
     pub fn regularization(&self) -> Regularization {
-        Regularization { dropout: self.training.dropout, label_smoothing: self.training.label_smoothing }
+        let TrainingConfig { dropout, label_smoothing, .. } = self.training;
+        Regularization { dropout, label_smoothing, arithmetic: Arithmetic::F32 }
+    }
+
+    /// How update `step` rounds, counted from 1, and what is measured behind it.
+    pub fn arithmetic(&self, step: u64) -> Arithmetic {
+        match self.training.quantization_aware_from {
+            0 => Arithmetic::F32,
+            from if step < from => Arithmetic::F32,
+            _ => Arithmetic::Int8,
+        }
     }
 }
 

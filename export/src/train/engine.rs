@@ -3,6 +3,7 @@
 use super::batch::Batch;
 use super::random::Random;
 use crate::checkpoint::Tensor;
+use crate::onnx::transformer::Arithmetic;
 use siskin::{Error, ErrorKind, Result};
 use std::collections::BTreeMap;
 
@@ -49,6 +50,13 @@ pub trait Engine {
     /// When the computation fails.
     fn update(&mut self, batches: &[Batch], learning_rate: f32, random: &mut Random) -> Result<Update>;
 
+    /// Rounds as `arithmetic` says from here on, in training and in [`forward`](Self::forward). An engine starts
+    /// without.
+    ///
+    /// # Errors
+    /// When the computation cannot be set up.
+    fn set_arithmetic(&mut self, arithmetic: Arithmetic) -> Result<()>;
+
     /// Runs the model on `batch` without dropout.
     ///
     /// # Errors
@@ -83,6 +91,10 @@ pub trait Engine {
 impl<E: Engine + ?Sized> Engine for Box<E> {
     fn update(&mut self, batches: &[Batch], learning_rate: f32, random: &mut Random) -> Result<Update> {
         (**self).update(batches, learning_rate, random)
+    }
+
+    fn set_arithmetic(&mut self, arithmetic: Arithmetic) -> Result<()> {
+        (**self).set_arithmetic(arithmetic)
     }
 
     fn forward(&mut self, batch: &Batch) -> Result<Forward> {

@@ -4,7 +4,7 @@ use super::batch::plan;
 use super::config::Config;
 use super::data::Example;
 use super::random::Random;
-use crate::onnx::transformer::emit;
+use crate::onnx::transformer::{Regularization, emit};
 use crate::onnx::{Dim, Graph};
 use siskin::model::ModelSpec;
 use siskin::{Error, ErrorKind, Result};
@@ -33,7 +33,8 @@ impl Estimate {
     /// # Errors
     /// Those of [`emit`].
     pub fn new(spec: &ModelSpec, config: &Config) -> Result<Self> {
-        let mut emitted = emit(spec, config.regularization())?;
+        let arithmetic = config.arithmetic(config.training.steps);
+        let mut emitted = emit(spec, Regularization { arithmetic, ..config.regularization() })?;
         for (index, gradient) in emitted.graph.differentiate(emitted.loss).into_iter().enumerate() {
             emitted.graph.output(&format!("gradient.{index}"), gradient);
         }

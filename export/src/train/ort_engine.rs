@@ -6,7 +6,7 @@ use super::engine::{Engine, EngineState, Forward, Tensors, Update, lookup};
 use super::graph_inputs::{GraphInputs, tensor};
 use super::random::Random;
 use crate::checkpoint::Tensor;
-use crate::onnx::transformer::{Regularization, emit};
+use crate::onnx::transformer::{Arithmetic, Regularization, emit};
 use crate::onnxruntime;
 use ort::session::{Session, SessionInputValue, SessionInputs, SessionOutputs};
 use ort::value::{DynTensor, Tensor as OrtTensor};
@@ -15,6 +15,9 @@ use siskin::model::ModelSpec;
 
 /// Gradients by ONNX Runtime, steps by [`AdamW`].
 pub struct OrtEngine {
+    spec: ModelSpec,
+    regularization: Regularization,
+    threads: usize,
     training: Session,
     evaluation: Session,
     training_inputs: GraphInputs,
@@ -45,7 +48,7 @@ impl OrtEngine {
         weights: &Tensors,
     ) -> Result<Self> {
         let environment = onnxruntime::environment()?;
-        let evaluation = emit(spec, Regularization::default())?;
+        let evaluation = emit(spec, regularization.for_evaluation())?;
         let mut training = emit(spec, regularization)?;
         let gradients = training.graph.differentiate(training.loss);
         let names: Vec<String> =
@@ -60,6 +63,9 @@ impl OrtEngine {
             .map(|&p| Parameter::new(training.graph.name(p), training.graph.parameter_shape(p), weights))
             .collect::<Result<_>>()?;
         Ok(Self {
+            spec: spec.clone(),
+            regularization,
+            threads,
             training_inputs: GraphInputs::new(&training, spec.positions),
             evaluation_inputs: GraphInputs::new(&evaluation, spec.positions),
             training: onnxruntime::session(environment, &training.graph, threads)?,
@@ -129,6 +135,16 @@ impl Engine for OrtEngine {
             }
         }
         Ok(Update { loss, gradient_norm: norm })
+    }
+
+    fn set_arithmetic(&mut self, arithmetic: Arithmetic) -> Result<()> {
+        if arithmetic != self.regularization.arithmetic {
+            let state = self.state()?;
+            let regularization = Regularization { arithmetic, ..self.regularization };
+            *self = Self::new(&self.spec, regularization, self.optimizer, self.threads, &state.weights)?;
+            self.restore(&state)?;
+        }
+        Ok(())
     }
 
     fn forward(&mut self, batch: &Batch) -> Result<Forward> {

@@ -113,20 +113,38 @@ impl<E: Engine> Trainer<E> {
         &mut self.log
     }
 
-    /// Continues where `snapshot` was taken. Scores by another metric than the recipe's are forgotten.
+    /// Continues where `snapshot` was taken. Scores by another metric or arithmetic than the recipe's are forgotten.
     ///
     /// # Errors
     /// When its weights are not those of this run's model.
     pub fn resume(&mut self, snapshot: Snapshot) -> Result<()> {
         self.engine.restore(&snapshot.engine)?;
         self.progress = snapshot.progress;
-        if snapshot.config.training.metric != self.config.training.metric {
-            self.progress.best = None;
-            self.progress.kept.clear();
-            self.progress.without_improvement = 0;
+        let arithmetic = self.config.arithmetic(self.progress.step);
+        self.engine.set_arithmetic(arithmetic)?;
+        if snapshot.config.training.metric != self.config.training.metric
+            || snapshot.config.arithmetic(self.progress.step) != arithmetic
+        {
+            self.forget_scores();
         }
         self.average = snapshot.average.or(self.average.take());
         Ok(())
+    }
+
+    fn forget_scores(&mut self) {
+        self.progress.best = None;
+        self.progress.kept.clear();
+        self.progress.without_improvement = 0;
+    }
+
+    /// Changes to the arithmetic of update `step`. What was measured by another is not comparable.
+    fn set_arithmetic(&mut self, step: u64) -> Result<()> {
+        let arithmetic = self.config.arithmetic(step);
+        if arithmetic != self.config.arithmetic(step - 1) {
+            self.log.print(&format!("quantization-aware from step {step} on"));
+            self.forget_scores();
+        }
+        self.engine.set_arithmetic(arithmetic)
     }
 
     /// Runs to the last step, or until `patience` is at its end, writing checkpoints and the log on the way. Returns
@@ -215,6 +233,7 @@ impl<E: Engine> Trainer<E> {
     /// One update, from the next batches of `plan`.
     fn step(&mut self, plan: &[Vec<usize>], window: &mut Window) -> Result<()> {
         let step = self.progress.step + 1;
+        self.set_arithmetic(step)?;
         let mut random = Random::new(self.config.seed, &[DROPOUT, step]);
         let batches = plan.iter().skip(self.progress.batch).take(self.config.training.accumulate);
         let batches: Vec<Batch> = batches.map(|indices| self.batch(indices)).collect();

@@ -15,7 +15,7 @@ use super::engine::{Engine, EngineState, Forward, Tensors, Update, lookup};
 use super::graph_inputs::{GraphInputs, tensor};
 use super::random::Random;
 use crate::checkpoint::Tensor;
-use crate::onnx::transformer::{Regularization, emit};
+use crate::onnx::transformer::{Arithmetic, Regularization, emit};
 use crate::onnxruntime;
 use artifacts::Artifacts;
 use ort::memory::Allocator;
@@ -28,6 +28,8 @@ use step::{Mode, run};
 
 /// Gradients, accumulation, clipping and steps by ONNX Runtime's training API.
 pub struct OrtTrainingEngine {
+    spec: ModelSpec,
+    regularization: Regularization,
     trainer: Trainer,
     artifacts: Artifacts,
     training_inputs: GraphInputs,
@@ -61,7 +63,7 @@ impl OrtTrainingEngine {
         threads: usize,
         weights: &Tensors,
     ) -> Result<Self> {
-        let evaluation = emit(spec, Regularization::default())?;
+        let evaluation = emit(spec, regularization.for_evaluation())?;
         let training = emit(spec, regularization)?;
         let training_inputs = GraphInputs::new(&training, spec.positions);
         let graph = &training.graph;
@@ -70,6 +72,8 @@ impl OrtTrainingEngine {
         let artifacts = Artifacts::new(training, &evaluation.graph, &optimizer);
         let state = EngineState { weights: weights.clone(), ..EngineState::default() };
         Ok(Self {
+            spec: spec.clone(),
+            regularization,
             trainer: trainer(&artifacts, &parameters, threads, &state)?,
             artifacts,
             training_inputs,
@@ -140,6 +144,16 @@ impl Engine for OrtTrainingEngine {
             optimizer.step().map_err(failed)?;
         }
         Ok(Update { loss, gradient_norm: squared_norm.sqrt() })
+    }
+
+    fn set_arithmetic(&mut self, arithmetic: Arithmetic) -> Result<()> {
+        if arithmetic != self.regularization.arithmetic {
+            let state = self.state()?;
+            let regularization = Regularization { arithmetic, ..self.regularization };
+            *self = Self::new(&self.spec, regularization, self.optimizer, self.threads, &state.weights)?;
+            self.restore(&state)?;
+        }
+        Ok(())
     }
 
     fn forward(&mut self, batch: &Batch) -> Result<Forward> {
