@@ -209,10 +209,10 @@ fn n_best_lists(model: &Arc<Model>, forced: &[Forced]) {
             if ours.text != *text && tied {
                 ties += 1;
                 println!("tie in the reference: {} rank {rank}: {} and {text} {score}", word.src, ours.text);
-            } else if ours.text != *text || (ours.score.unwrap() - score).abs() > SEARCH_SCORE {
+            } else if ours.text != *text || (ours.hypothesis.score.unwrap() - score).abs() > SEARCH_SCORE {
                 problems.push(format!(
                     "{} rank {rank}: {} {:?}, {text} {score}",
-                    word.src, ours.text, ours.score
+                    word.src, ours.text, ours.hypothesis.score
                 ));
             }
         }

@@ -206,7 +206,7 @@ fn run_sentences(
             for (text, translation) in texts.iter().zip(translator.translate_batch(&texts)?) {
                 let translation = translation.map_err(|error| error.at(format_args!("{text:?}")))?;
                 let best = translation.segments.iter().filter_map(|segment| segment.hypotheses.first());
-                tokens += best.map(|best| best.tokens.len()).sum::<usize>();
+                tokens += best.map(|best| best.hypothesis.tokens.len()).sum::<usize>();
             }
         }
         Sentences::Tokens(sources) => {

@@ -165,11 +165,24 @@ fn shown(value: Value<'_>) -> String {
     match value {
         Value::U32(value) => value.to_string(),
         Value::F32(value) => value.to_string(),
-        Value::Text(text) => text.to_owned(),
+        Value::Text(text) => shown_text(text),
         Value::U32List(list) => format!("{:?}", list.iter().collect::<Vec<_>>()),
         Value::F32List(list) => format!("{:?}", list.iter().collect::<Vec<_>>()),
         Value::Unknown(kind, bytes) => format!("{} bytes of unknown type {kind}", bytes.len()),
     }
+}
+
+/// Text that a terminal takes for nothing else: lines behind the first are indented, control characters escaped.
+fn shown_text(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' => shown.push_str("\n    "),
+            c if c.is_control() => shown.extend(c.escape_default()),
+            c => shown.push(c),
+        }
+    }
+    shown
 }
 
 fn as_json(file: &File<'_>, options: Options) -> serde_json::Value {
@@ -246,6 +259,11 @@ mod tests {
         let result = inspect(&path, options, &mut out);
         fs::remove_file(&path).expect("the file is there");
         result.map(|()| String::from_utf8(out).expect("text"))
+    }
+
+    #[test]
+    fn text_cannot_steer_the_terminal() {
+        assert_eq!(shown_text("one\ntwo \u{1b}[2J\tü"), "one\n    two \\u{1b}[2J\\tü");
     }
 
     #[test]

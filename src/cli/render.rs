@@ -55,7 +55,7 @@ fn pharaoh(translation: &Translation, rank: usize) -> String {
     let (mut source_start, mut target) = (0, 0);
     for segment in &translation.segments {
         let Some(hypothesis) = segment.ranked(rank) else { continue };
-        for source in &hypothesis.alignment {
+        for source in &hypothesis.hypothesis.alignment {
             let gap = if pairs.is_empty() { "" } else { " " };
             // Writing to a `String` does not fail.
             let _ = write!(pairs, "{gap}{}-{target}", source_start + *source as usize);
@@ -95,9 +95,9 @@ fn translation_json(model: &Model, translation: &Translation) -> Value {
 }
 
 fn segment_json(model: &Model, segment: &Segment) -> Value {
-    let hypothesis = |hypothesis: &TextHypothesis| {
+    let hypothesis = |TextHypothesis { text, hypothesis }: &TextHypothesis| {
         json!({
-            "text": hypothesis.text,
+            "text": text,
             "score": hypothesis.score.map(float),
             "log_prob": hypothesis.log_prob.map(float),
             "ending": match hypothesis.ending {

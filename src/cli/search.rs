@@ -2,7 +2,7 @@
 
 use crate::decode::{DecodeOptions, Sampling, Strategy};
 use crate::model::{Model, ShortlistMode};
-use crate::pipeline::TranslateOptions;
+use crate::pipeline::{TranslateOptions, set};
 use crate::{Error, ErrorKind, Result};
 use clap::{Args, ValueEnum};
 
@@ -105,12 +105,6 @@ impl SearchArguments {
             1 => Strategy::Greedy,
             size => Strategy::Beam { size },
         }
-    }
-}
-
-fn set<T>(to: &mut T, value: Option<T>) {
-    if let Some(value) = value {
-        *to = value;
     }
 }
 

@@ -141,7 +141,8 @@ impl Generation {
     }
 }
 
-fn set<T>(to: &mut T, value: Option<T>) {
+/// Replaces `to` where there is a value.
+pub(crate) fn set<T>(to: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *to = value;
     }

@@ -84,8 +84,8 @@ pub fn record(model: &Arc<Model>, texts: &[&str]) -> Result<Vec<u8>> {
     for (text, translation) in texts.iter().zip(translator.translate_batch(texts)?) {
         for segment in translation.map_err(|error| error.at(format_args!("{text:?}")))?.segments {
             if let Some(best) = segment.hypotheses.first() {
-                let log_prob = best.log_prob.unwrap_or(f32::NAN);
-                builder.sentence(&segment.source_tokens, &best.tokens, log_prob);
+                let Output { tokens, log_prob } = Output::of(Some(&best.hypothesis));
+                builder.sentence(&segment.source_tokens, &tokens, log_prob);
             }
         }
     }

@@ -11,6 +11,8 @@ mod translator;
 mod verified;
 
 pub use generation::Generation;
+#[cfg(feature = "cli")]
+pub(crate) use generation::set;
 pub use request::{Limits, LongInput, TranslateOptions, Unit};
 pub use summarizer::Summarizer;
 pub use translation::{Segment, TextHypothesis, Translation};

@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use crate::decode::{Ending, Scope};
+use crate::decode::{Hypothesis, Scope};
 
 /// The translation of one text: its segments in order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,23 +31,13 @@ pub struct Segment {
     pub scope: Scope,
 }
 
-/// One output for a segment; the fields of [`Hypothesis`](crate::decode::Hypothesis) with its text.
+/// One output for a segment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TextHypothesis {
     /// The text, a forced prefix included.
     pub text: String,
-    /// The tokens, neither prefix nor end token among them.
-    pub tokens: Vec<u32>,
-    /// Why there are no more tokens.
-    pub ending: Ending,
-    /// What hypotheses are ranked by.
-    pub score: Option<f32>,
-    /// Sum of the log-probabilities of the tokens and the end token.
-    pub log_prob: Option<f32>,
-    /// Log-probability of each token.
-    pub token_log_probs: Vec<f32>,
-    /// For each token, the source token with the highest cross-attention weight.
-    pub alignment: Vec<u32>,
+    /// What it was made of: tokens and scores without the prefix.
+    pub hypothesis: Hypothesis,
 }
 
 impl Translation {
@@ -75,7 +65,7 @@ impl Translation {
 
     /// The sum of the scores of rank `rank`, `None` where scores were skipped.
     pub fn score(&self, rank: usize) -> Option<f32> {
-        self.segments.iter().try_fold(0.0, |sum, segment| Some(sum + segment.ranked(rank)?.score?))
+        self.segments.iter().try_fold(0.0, |sum, segment| Some(sum + segment.ranked(rank)?.hypothesis.score?))
     }
 }
 

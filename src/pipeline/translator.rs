@@ -330,15 +330,7 @@ impl Translator {
             let scope = hypotheses.scope;
             let hypotheses = hypotheses.hypotheses.iter().map(|hypothesis| {
                 let tokens = [&self.options.target_prefix[..], &hypothesis.tokens].concat();
-                Ok(TextHypothesis {
-                    text: vocabulary.decode(&tokens)?,
-                    tokens: hypothesis.tokens.clone(),
-                    ending: hypothesis.ending,
-                    score: hypothesis.score,
-                    log_prob: hypothesis.log_prob,
-                    token_log_probs: hypothesis.token_log_probs.clone(),
-                    alignment: hypothesis.alignment.clone(),
-                })
+                Ok(TextHypothesis { text: vocabulary.decode(&tokens)?, hypothesis: hypothesis.clone() })
             });
             translation.segments.push(Segment {
                 source: source.bytes.clone(),

@@ -1,13 +1,13 @@
 //! `siskin-export evaluate`: scores of a model, or of outputs that are there already.
 
+use super::metrics::{MetricArguments, PairsFile, read, warn_of_refused};
 use super::shortlist::Use;
-use crate::evaluate::{Case, Metric, Options, Punctuation, Row, Score, TerOptions, Tokenizer, pairs, score};
+use crate::evaluate::{Score, outputs, pairs};
 use clap::Args;
 use serde_json::{Map, Value, json};
 use siskin::decode::Strategy;
 use siskin::format::write_atomically;
 use siskin::{Error, ErrorKind, Model, Result, TranslateOptions, Translator};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -39,6 +39,12 @@ pub struct Arguments {
     /// Write the outputs to this file, one a line
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Decimals of the scores
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=15))]
+    width: u8,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     metrics: MetricArguments,
     #[command(flatten)]
@@ -55,41 +61,6 @@ struct OutputsArguments {
     /// Score the lines of this file instead
     #[arg(long, value_name = "FILE")]
     hypotheses: Option<PathBuf>,
-}
-
-#[derive(Args)]
-#[command(next_help_heading = "Metrics")]
-struct MetricArguments {
-    /// What to compute
-    #[arg(long, value_enum, value_delimiter = ',', default_values = ["bleu", "chrf"])]
-    metric: Vec<Metric>,
-    /// Compare in lower case; TER and ROUGE do so anyway
-    #[arg(long)]
-    lowercase: bool,
-    /// Characters that are left out of outputs and references, such as stress digits
-    #[arg(long, value_name = "CHARACTERS", default_value = "")]
-    ignore: String,
-    /// BLEU's tokenizer
-    #[arg(long, value_enum, default_value = "13a")]
-    tokenize: Tokenizer,
-    /// TER: upper and lower case differ
-    #[arg(long)]
-    ter_case_sensitive: bool,
-    /// TER: set off punctuation
-    #[arg(long)]
-    ter_normalized: bool,
-    /// TER: remove punctuation
-    #[arg(long)]
-    ter_no_punct: bool,
-    /// TER: with the two above, Chinese and Japanese characters and punctuation too
-    #[arg(long)]
-    ter_asian_support: bool,
-    /// Decimals of the scores
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=15))]
-    width: u8,
-    /// Print a JSON object
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Args)]
@@ -130,42 +101,24 @@ struct Outputs {
 /// When a file cannot be read or written, the hypotheses are not as many as the pairs, or the model cannot run. A source
 /// that the model refuses counts as an empty output, which is reported.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let bytes = read(&arguments.pairs)?;
-    let mut pairs = pairs::parse(&bytes, arguments.reference_separator.as_deref())
-        .map_err(|error| error.at(arguments.pairs.display()))?;
-    pairs.truncate(arguments.limit.unwrap_or(usize::MAX));
+    let mut file = PairsFile::read(&arguments.pairs, arguments.reference_separator.as_deref())?;
+    file.pairs.truncate(arguments.limit.unwrap_or(usize::MAX));
     let mut outputs = match (&arguments.outputs.hypotheses, &arguments.outputs.model) {
         (Some(path), _) => read_hypotheses(path, arguments.limit)?,
-        (None, Some(path)) => {
-            let sources: Vec<&str> = pairs.iter().map(|pair| pair.source.as_str()).collect();
-            translate(path, &sources, &arguments.search)?
-        }
+        (None, Some(path)) => translate(path, &file.sources(), &arguments.search)?,
         (None, None) => return Err(invalid("name a --model or a file of --hypotheses")),
     };
-    if outputs.hypotheses.len() != pairs.len() {
-        let counts = format!("{} hypotheses for {} pairs", outputs.hypotheses.len(), pairs.len());
+    if outputs.hypotheses.len() != file.pairs.len() {
+        let counts = format!("{} hypotheses for {} pairs", outputs.hypotheses.len(), file.pairs.len());
         return Err(invalid(format!("{counts}: there must be one for each")));
     }
     if let Some(path) = &arguments.output {
         write_atomically(path, (outputs.hypotheses.join("\n") + "\n").as_bytes())?;
     }
-    outputs.settings.insert("pairs".into(), arguments.pairs.display().to_string().into());
-    outputs.settings.insert("rows".into(), pairs.len().into());
-    let row = |(pair, hypothesis): (pairs::Pair, String)| {
-        Row { hypothesis, references: pair.references }.without(&arguments.metrics.ignore)
-    };
-    let rows: Vec<Row> = pairs.into_iter().zip(outputs.hypotheses).map(row).collect();
-    arguments.metrics.print(&rows, outputs.settings);
+    outputs.settings.insert("pairs".into(), file.path.display().to_string().into());
+    outputs.settings.insert("rows".into(), file.pairs.len().into());
+    arguments.print(&arguments.metrics.scores(&file.pairs, &outputs.hypotheses), outputs.settings);
     Ok(())
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let read = match path.as_os_str() == "-" {
-        true => std::io::stdin().read_to_end(&mut bytes).map(|_| bytes),
-        false => std::fs::read(path),
-    };
-    read.map_err(|error| Error::io(format!("cannot read {}", path.display()), error))
 }
 
 fn read_hypotheses(path: &Path, limit: Option<usize>) -> Result<Outputs> {
@@ -184,23 +137,8 @@ fn translate(path: &Path, sources: &[&str], search: &SearchArguments) -> Result<
         options.task = translator.task(task).map_err(|e| e.at("--to"))?;
     }
     translator = translator.with_options(options)?;
-    let mut refused = Vec::new();
-    let mut hypotheses = Vec::with_capacity(sources.len());
-    for (i, translation) in translator.translate_batch(sources)?.into_iter().enumerate() {
-        hypotheses.push(match translation {
-            Ok(translation) => translation.text().replace(['\n', '\r'], " "),
-            Err(error) => {
-                refused.push(error.at(format_args!("row {}", i + 1)));
-                String::new()
-            }
-        });
-    }
-    if let Some(first) = refused.first() {
-        eprintln!(
-            "warning: {} outputs count as empty because the model refused the source; {first}",
-            refused.len()
-        );
-    }
+    let found = outputs(&mut translator, sources)?;
+    warn_of_refused(&found.refused);
     let decode = &translator.options().decode;
     let settings = json!({
         "model": path.display().to_string(),
@@ -208,11 +146,11 @@ fn translate(path: &Path, sources: &[&str], search: &SearchArguments) -> Result<
         "max_length": decode.max_length,
         "length_penalty": decode.length_penalty,
         "shortlist": format!("{:?}", translator.options().shortlist).to_lowercase(),
-        "refused": refused.len(),
+        "refused": found.refused.len(),
     });
     let Value::Object(mut settings) = settings else { unreachable!("the literal above is an object") };
     settings.extend(search.to.iter().map(|task| ("to".to_owned(), task.as_str().into())));
-    Ok(Outputs { hypotheses, settings })
+    Ok(Outputs { hypotheses: found.hypotheses, settings })
 }
 
 impl SearchArguments {
@@ -231,31 +169,9 @@ impl SearchArguments {
     }
 }
 
-impl MetricArguments {
-    fn options(&self) -> Options {
-        let case = |lower| if lower { Case::Lower } else { Case::Mixed };
-        Options {
-            case: case(self.lowercase),
-            tokenizer: self.tokenize,
-            ter: TerOptions {
-                case: case(!self.ter_case_sensitive),
-                normalize: self.ter_normalized,
-                punctuation: if self.ter_no_punct { Punctuation::Remove } else { Punctuation::Keep },
-                asian: self.ter_asian_support,
-            },
-        }
-    }
-
+impl Arguments {
     /// Prints the settings and then a line for each score, or all of it as JSON.
-    fn print(&self, rows: &[Row], settings: Map<String, Value>) {
-        let options = self.options();
-        let mut scores: Vec<Score> =
-            self.metric.iter().flat_map(|&metric| score(metric, rows, &options)).collect();
-        if !self.ignore.is_empty() {
-            for score in &mut scores {
-                score.signature.push_str(&format!("|ignore:{}", self.ignore));
-            }
-        }
+    fn print(&self, scores: &[Score], settings: Map<String, Value>) {
         let width = usize::from(self.width);
         if self.json {
             let scores: Vec<Value> = scores.iter().map(|score| as_json(score, width)).collect();

@@ -1,8 +1,11 @@
 //! The commands of `siskin-export`.
 
+pub mod card;
 pub mod evaluate;
 pub mod golden;
 pub mod import;
+pub mod measure;
+pub mod metrics;
 pub mod onnx;
 pub mod ort;
 pub mod output;

@@ -1,15 +1,17 @@
 //! What the commands that write a model file have in common.
 
+use super::card::CardArguments;
 use super::golden;
+use super::measure::MeasureArguments;
 use crate::checkpoint::Checkpoint;
 use crate::golden::{read_sources, with_golden};
-use crate::quantize::{Precision, write_model};
+use crate::quantize::Precision;
 use clap::{Args, ValueEnum};
 use siskin::Result;
 use siskin::format::write_atomically;
 use std::path::PathBuf;
 
-/// Where the model file goes, its type and its card.
+/// Where the model file goes, its type, its receipt and its card.
 #[derive(Args)]
 pub struct OutputArguments {
     /// The model file to write; an old one is replaced
@@ -21,21 +23,10 @@ pub struct OutputArguments {
     /// Sources, one a line, of which some become golden sentences (see `siskin-export golden`)
     #[arg(long, value_name = "FILE")]
     golden: Option<PathBuf>,
-    /// For the card: the model's name
-    #[arg(long)]
-    name: Option<String>,
-    /// For the card: languages, source first
-    #[arg(long)]
-    languages: Option<String>,
-    /// For the card: what the model does, such as translation
-    #[arg(long)]
-    task: Option<String>,
-    /// For the card: the licence of the weights
-    #[arg(long)]
-    licence: Option<String>,
-    /// For the card: what it was trained on
-    #[arg(long)]
-    data: Option<String>,
+    #[command(flatten)]
+    measure: MeasureArguments,
+    #[command(flatten)]
+    card: CardArguments,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -52,31 +43,23 @@ impl OutputArguments {
     /// Writes the model file of `checkpoint` and says so.
     ///
     /// # Errors
-    /// Those of [`write_model`], of [`with_golden`] and of [`write_atomically`].
+    /// Those of [`MeasureArguments::make`], of the card, of [`with_golden`] and of [`write_atomically`].
     pub fn write(&self, mut checkpoint: Checkpoint) -> Result<()> {
-        let card = [
-            ("name", &self.name),
-            ("languages", &self.languages),
-            ("task", &self.task),
-            ("licence", &self.licence),
-            ("data", &self.data),
-        ];
-        for (key, value) in card {
-            if let Some(value) = value {
-                checkpoint.card.optional(key, value.as_str());
-            }
-        }
+        self.card.apply(&mut checkpoint.card)?;
         let precision = match self.precision {
             Type::F32 => Precision::F32,
             Type::F16 => Precision::F16,
             Type::Int8 => Precision::I8,
         };
-        let mut bytes = write_model(&checkpoint, precision)?;
-        if let Some(path) = &self.golden {
-            let sources = read_sources(path, golden::COUNT)?;
-            let sources: Vec<&str> = sources.iter().map(String::as_str).collect();
-            bytes = with_golden(&bytes, &sources)?;
-        }
+        let sources = match &self.golden {
+            Some(path) => read_sources(path, golden::COUNT)?,
+            None => Vec::new(),
+        };
+        let sources: Vec<&str> = sources.iter().map(String::as_str).collect();
+        let bytes = self.measure.make(&checkpoint, precision, |bytes| match sources.is_empty() {
+            true => Ok(bytes),
+            false => with_golden(&bytes, &sources),
+        })?;
         write_atomically(&self.out, &bytes)?;
         println!("{}: {} tensors, {} bytes", self.out.display(), checkpoint.tensors.len(), bytes.len());
         Ok(())

@@ -8,6 +8,11 @@ use std::path::PathBuf;
 
 /// Arguments of `siskin-export quantize`.
 #[derive(Args)]
+#[command(after_help = "Examples:
+  siskin-export quantize run/best.safetensors --golden dev.tsv --card en-de.toml --out en-de.siskin
+  siskin-export quantize run/best.safetensors --scores test.tsv --metric bleu,chrf --out en-de.siskin
+  siskin-export quantize run/best.safetensors --calibrate dev.tsv --budget 3.5MB --out en-de.siskin
+  siskin inspect en-de.siskin")]
 pub struct Arguments {
     /// A checkpoint of `siskin-export train`, such as best.safetensors
     checkpoint: PathBuf,

@@ -1,5 +1,6 @@
 //! `siskin-export shortlist`: a lexical shortlist for a model file.
 
+use crate::evaluate::pairs;
 use crate::shortlist::{Coverage, Options, Pair, Tokenizer, coverage, learn, read_bergamot, with_shortlist};
 use clap::{Args, ValueEnum};
 use siskin::format::{Shortlist, write_atomically};
@@ -87,12 +88,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let at_model = |error: Error| error.at(arguments.model.display());
     let model = Model::from_bytes(AlignedBytes::copy_of(&bytes)).map_err(at_model)?;
     let mut held_out = match &arguments.dev {
-        Some(path) => pairs(&model, path)?,
+        Some(path) => read_pairs(&model, path)?,
         None => Vec::new(),
     };
     let section = match (&arguments.lists.pairs, &arguments.lists.bergamot) {
         (Some(path), _) => {
-            let mut pairs = pairs(&model, path)?;
+            let mut pairs = read_pairs(&model, path)?;
             if arguments.dev.is_none() {
                 (pairs, held_out) = hold_out(pairs);
             }
@@ -118,8 +119,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn pairs(model: &Model, path: &Path) -> Result<Vec<Pair>> {
-    Tokenizer::new(model)?.pairs(&read(path)?).map_err(|error| error.at(path.display()))
+fn read_pairs(model: &Model, path: &Path) -> Result<Vec<Pair>> {
+    let mut tokenizer = Tokenizer::new(model)?;
+    let pairs = pairs::parse(&read(path)?, None).map_err(|error| error.at(path.display()))?;
+    Ok(tokenizer.pairs(&pairs))
 }
 
 /// The pairs to learn from, and every hundredth, which is held out.

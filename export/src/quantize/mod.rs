@@ -1,4 +1,10 @@
-//! From a checkpoint to the bytes of a model file, with the weights in the type that was asked for.
+//! From a checkpoint to the bytes of a model file, with the weights in the types that were asked for.
+
+mod budget;
+mod calibration;
+
+pub use budget::keep_wider;
+pub use calibration::{Calibration, Loss, Sensitivity};
 
 use crate::checkpoint::{Checkpoint, Tensor};
 use siskin::format::{File, Layout, MetadataBuilder, SectionKind, Writer};
@@ -27,6 +33,24 @@ impl Precision {
         }
     }
 
+    /// The type with the next larger elements; `None` for the largest.
+    pub fn wider(self) -> Option<Self> {
+        match self {
+            Self::F32 => None,
+            Self::F16 => Some(Self::F32),
+            Self::I8 => Some(Self::F16),
+        }
+    }
+
+    /// Its name, as options spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::I8 => "int8",
+        }
+    }
+
     fn method(self) -> &'static str {
         match self {
             Self::F32 => "f32",
@@ -36,36 +60,94 @@ impl Precision {
     }
 }
 
-/// The bytes of the model file of `checkpoint`, which the runtime has opened and verified.
+/// The types of a model's matrices, and what its receipt says.
+#[derive(Clone, Debug)]
+pub struct Quantization {
+    /// The type of matrices.
+    pub precision: Precision,
+    /// The matrices that have another type.
+    pub kept: BTreeMap<String, Kept>,
+    /// What the receipt says beside how weights were rounded.
+    pub receipt: MetadataBuilder,
+}
+
+/// Why a matrix has a type of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The type.
+    pub precision: Precision,
+    /// The reason, for the receipt.
+    pub reason: String,
+}
+
+impl From<Precision> for Quantization {
+    /// All matrices in one type.
+    fn from(precision: Precision) -> Self {
+        Self { precision, kept: BTreeMap::new(), receipt: MetadataBuilder::new() }
+    }
+}
+
+/// The bytes of the model file of `checkpoint` with all matrices in one type.
 ///
 /// # Errors
-/// [`ErrorKind::NonFinite`] for a weight that is not finite or too large for the type, with the name of its tensor;
-/// [`ErrorKind::Schema`] if the tensors are not those of the spec; those of [`Model::from_bytes`].
+/// As [`Quantization::write`].
 pub fn write_model(checkpoint: &Checkpoint, precision: Precision) -> Result<Vec<u8>> {
-    let layouts = check_schema(&checkpoint.spec, &checkpoint.tensors)?;
-    let (matrices, rows): (Vec<_>, Vec<_>) =
-        checkpoint.tensors.iter().partition(|(name, _)| layouts.get(*name) == Some(&Layout::Panels));
-    let mut packed = Vec::with_capacity(matrices.len());
-    let mut losses = Vec::with_capacity(matrices.len());
-    for (name, tensor) in matrices {
-        let matrix = PackedMatrix::pack(precision.dtype(), tensor.dims[0], tensor.dims[1], &tensor.values)
-            .map_err(|error| error.at(format!("tensor {name:?}")))?;
-        losses.push((name.as_str(), signal_to_noise(tensor, matrix.view())));
-        packed.push((name, matrix));
+    Quantization::from(precision).write(checkpoint)
+}
+
+impl Quantization {
+    /// The bytes of the model file of `checkpoint`, which the runtime has opened and verified.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NonFinite`] for a weight that is not finite or too large for the type, with the name of its tensor;
+    /// [`ErrorKind::Schema`] if the tensors are not those of the spec; those of [`Model::from_bytes`].
+    pub fn write(&self, checkpoint: &Checkpoint) -> Result<Vec<u8>> {
+        let layouts = check_schema(&checkpoint.spec, &checkpoint.tensors)?;
+        let (matrices, rows): (Vec<_>, Vec<_>) =
+            checkpoint.tensors.iter().partition(|(name, _)| layouts.get(*name) == Some(&Layout::Panels));
+        let mut packed = Vec::with_capacity(matrices.len());
+        let mut losses = Vec::with_capacity(matrices.len());
+        for (name, tensor) in matrices {
+            let precision = self.kept.get(name).map_or(self.precision, |kept| kept.precision);
+            let matrix =
+                PackedMatrix::pack(precision.dtype(), tensor.dims[0], tensor.dims[1], &tensor.values)
+                    .map_err(|error| error.at(format!("tensor {name:?}")))?;
+            losses.push((name.as_str(), signal_to_noise(tensor, matrix.view())));
+            packed.push((name, matrix));
+        }
+        let mut writer = Writer::new();
+        for (name, matrix) in &packed {
+            writer.matrix(name, matrix.view());
+        }
+        for (name, tensor) in rows {
+            writer.rows(name, &tensor.dims, &tensor.values);
+        }
+        write_sections(checkpoint, &self.receipt(&losses), &mut writer);
+        let bytes = writer.finish();
+        let aligned = AlignedBytes::copy_of(&bytes);
+        File::parse(aligned.as_slice())?.verify()?;
+        Model::from_bytes(aligned)?;
+        Ok(bytes)
     }
-    let mut writer = Writer::new();
-    for (name, matrix) in &packed {
-        writer.matrix(name, matrix.view());
+
+    /// What rounding cost, as the signal-to-noise ratio of the weights in dB: the mean of the matrices, and the worst;
+    /// and which matrices were kept wider.
+    fn receipt(&self, losses: &[(&str, f64)]) -> MetadataBuilder {
+        let mut receipt = self.receipt.clone();
+        receipt.optional("method", self.precision.method()).optional("matrices", losses.len() as u32);
+        for (name, Kept { precision, reason }) in &self.kept {
+            receipt.optional(&format!("kept.{name}"), &*format!("{}: {reason}", precision.name()));
+        }
+        let worst =
+            losses.iter().filter(|(_, decibel)| decibel.is_finite()).min_by(|a, b| a.1.total_cmp(&b.1));
+        if let Some((name, decibel)) = worst {
+            let finite = losses.iter().map(|(_, decibel)| *decibel).filter(|decibel| decibel.is_finite());
+            let mean = finite.clone().sum::<f64>() / finite.count() as f64;
+            receipt.optional("mean_sqnr_db", mean as f32);
+            receipt.optional("worst_sqnr_db", *decibel as f32).optional("worst_sqnr_tensor", *name);
+        }
+        receipt
     }
-    for (name, tensor) in rows {
-        writer.rows(name, &tensor.dims, &tensor.values);
-    }
-    write_sections(checkpoint, &receipt(precision, &losses), &mut writer);
-    let bytes = writer.finish();
-    let aligned = AlignedBytes::copy_of(&bytes);
-    File::parse(aligned.as_slice())?.verify()?;
-    Model::from_bytes(aligned)?;
-    Ok(bytes)
 }
 
 /// The layouts of the tensors by name, if they are those that the spec asks for.
@@ -112,20 +194,6 @@ fn write_sections<'a>(checkpoint: &'a Checkpoint, receipt: &MetadataBuilder, wri
             writer.critical(kind, &section[..]);
         }
     }
-}
-
-/// What rounding cost, as the signal-to-noise ratio of the weights in dB: the mean of the matrices, and the worst.
-fn receipt(precision: Precision, losses: &[(&str, f64)]) -> MetadataBuilder {
-    let mut receipt = MetadataBuilder::new();
-    receipt.optional("method", precision.method()).optional("matrices", losses.len() as u32);
-    let worst = losses.iter().filter(|(_, decibel)| decibel.is_finite()).min_by(|a, b| a.1.total_cmp(&b.1));
-    if let Some((name, decibel)) = worst {
-        let finite = losses.iter().map(|(_, decibel)| *decibel).filter(|decibel| decibel.is_finite());
-        let mean = finite.clone().sum::<f64>() / finite.count() as f64;
-        receipt.optional("mean_sqnr_db", mean as f32);
-        receipt.optional("worst_sqnr_db", *decibel as f32).optional("worst_sqnr_tensor", *name);
-    }
-    receipt
 }
 
 /// `10 log10(sum w^2 / sum (w - rounded w)^2)`; infinite where nothing was rounded.

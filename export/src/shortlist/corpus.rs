@@ -3,7 +3,7 @@
 use crate::evaluate::pairs;
 use siskin::format::{File, SectionKind};
 use siskin::model::Model;
-use siskin::pipeline::Generation;
+use siskin::pipeline::{Generation, LongInput};
 use siskin::text::{EncodeScratch, Vocabulary};
 use siskin::{Error, ErrorKind, Result};
 
@@ -21,6 +21,7 @@ pub struct Tokenizer<'m> {
     source: &'m Vocabulary<'m>,
     target: &'m Vocabulary<'m>,
     generation: Generation,
+    max_positions: usize,
     scratch: EncodeScratch,
 }
 
@@ -35,28 +36,30 @@ impl<'m> Tokenizer<'m> {
             let message = "the model file has no vocabulary: texts cannot be cut into its tokens";
             return Err(Error::new(ErrorKind::Vocabulary, message));
         };
-        Ok(Self { source, target, generation, scratch: EncodeScratch::default() })
+        let max_positions = model.spec().max_positions;
+        Ok(Self { source, target, generation, max_positions, scratch: EncodeScratch::default() })
     }
 
-    /// The pairs of a file of pairs, as `siskin-export evaluate` reads them: a pair for each reference. Those with a
-    /// character that the model has no token for are left out.
-    ///
-    /// # Errors
-    /// As [`pairs::parse`].
-    pub fn pairs(&mut self, bytes: &[u8]) -> Result<Vec<Pair>> {
+    /// `pairs` in tokens: a pair for each reference. Those with a character that the model has no token for are left
+    /// out; a source that is too long is cut where the model asks for it.
+    pub fn pairs(&mut self, pairs: &[pairs::Pair]) -> Vec<Pair> {
         let mut found = Vec::new();
-        for pair in pairs::parse(bytes, None)? {
+        for pair in pairs {
             for reference in &pair.references {
                 found.extend(self.pair(&pair.source, reference).ok());
             }
         }
-        Ok(found)
+        found
     }
 
     fn pair(&mut self, source: &str, target: &str) -> Result<Pair> {
         let mut pair = Pair { source: self.generation.source_prefix.clone(), target: Vec::new() };
         self.source.encode_with(&mut self.scratch, source, &mut pair.source)?;
-        pair.source.extend_from_slice(&self.generation.source_suffix);
+        let suffix = &self.generation.source_suffix;
+        if self.generation.long_input == LongInput::Truncate {
+            pair.source.truncate(self.max_positions.saturating_sub(suffix.len()));
+        }
+        pair.source.extend_from_slice(suffix);
         self.target.encode_with(&mut self.scratch, target, &mut pair.target)?;
         Ok(pair)
     }
