@@ -4,7 +4,7 @@ mod setup;
 
 use setup::specs;
 use siskin::model::ModelSpec;
-use siskin_export::onnx::transformer::{Dropout, Regularization, emit};
+use siskin_export::onnx::transformer::{Arithmetic, Dropout, Regularization, emit};
 use siskin_export::onnxruntime::{self, Library};
 use siskin_export::train::adamw::AdamW;
 use siskin_export::train::batch::Batch;
@@ -14,8 +14,11 @@ use siskin_export::train::initialization::initialize;
 use siskin_export::train::random::Random;
 use siskin_export::train::{OrtEngine, OrtTrainingEngine};
 
-const REGULARIZATION: Regularization =
-    Regularization { dropout: Dropout { residual: 0.1, attention: 0.1, ffn: 0.1 }, label_smoothing: 0.1 };
+const REGULARIZATION: Regularization = Regularization {
+    dropout: Dropout { residual: 0.1, attention: 0.1, ffn: 0.1 },
+    label_smoothing: 0.1,
+    arithmetic: Arithmetic::F32,
+};
 
 /// Loads the training library; says so where there is none.
 fn library_is_missing() -> bool {
@@ -131,6 +134,45 @@ fn each_engine_continues_the_other() {
         &continued(&mut again, &ours.state().unwrap()),
         &whole[30..],
     );
+}
+
+#[test]
+fn engines_agree_when_they_change_to_int8() {
+    if library_is_missing() {
+        return;
+    }
+    let (mut ours, mut theirs) = both(&specs()[0].1, AdamW::default());
+    let exact = losses(&mut ours, 0..30);
+    losses(&mut theirs, 0..30);
+    for engine in [&mut ours as &mut dyn Engine, &mut theirs] {
+        let (state, before) = (engine.state().unwrap(), engine.forward(&batches()[0]).unwrap());
+        engine.set_arithmetic(Arithmetic::Int8).unwrap();
+        assert_eq!(engine.state().unwrap(), state, "weights, moments and updates stay");
+        let rounded = engine.forward(&batches()[0]).unwrap();
+        assert_ne!(rounded.logits, before.logits);
+        assert!((rounded.loss - before.loss).abs() < 0.05 * before.loss, "{rounded:?} {before:?}");
+        engine.set_arithmetic(Arithmetic::F32).unwrap();
+        assert_eq!(engine.forward(&batches()[0]).unwrap().logits, before.logits);
+        engine.set_arithmetic(Arithmetic::Int8).unwrap();
+    }
+    let (a, b) = (losses(&mut ours, 30..60), losses(&mut theirs, 30..60));
+    assert!(a[29] < exact[29], "it goes on to learn: {exact:?} {a:?}");
+    for (step, (a, b)) in a.iter().zip(&b).enumerate() {
+        assert!((a - b).abs() < 1e-2 * (1.0 + a.abs()), "step {step}: {a} {b}");
+    }
+}
+
+/// A run may be quantization-aware from its first update, when there are no moments yet.
+#[test]
+fn engines_change_to_int8_before_their_first_update() {
+    if library_is_missing() {
+        return;
+    }
+    let (mut ours, mut theirs) = both(&specs()[0].1, AdamW::default());
+    ours.set_arithmetic(Arithmetic::Int8).unwrap();
+    theirs.set_arithmetic(Arithmetic::Int8).unwrap();
+    let (a, b) = (losses(&mut ours, 0..1), losses(&mut theirs, 0..1));
+    assert!((a[0] - b[0]).abs() < 1e-3 * a[0], "{a:?} {b:?}");
 }
 
 #[test]

@@ -64,6 +64,14 @@ pub struct Regularization {
     pub arithmetic: Arithmetic,
 }
 
+impl Regularization {
+    /// What stays of it where the model is measured: the rounding.
+    #[must_use]
+    pub fn for_evaluation(self) -> Self {
+        Self { arithmetic: self.arithmetic, ..Self::default() }
+    }
+}
+
 /// An input of the graph that holds `1 / (1 - rate)` where an element is kept and 0 where it is dropped.
 #[derive(Clone, Debug)]
 pub struct DropoutMask {

@@ -48,8 +48,7 @@ impl OrtEngine {
         weights: &Tensors,
     ) -> Result<Self> {
         let environment = onnxruntime::environment()?;
-        let Regularization { arithmetic, .. } = regularization;
-        let evaluation = emit(spec, Regularization { arithmetic, ..Regularization::default() })?;
+        let evaluation = emit(spec, regularization.for_evaluation())?;
         let mut training = emit(spec, regularization)?;
         let gradients = training.graph.differentiate(training.loss);
         let names: Vec<String> =

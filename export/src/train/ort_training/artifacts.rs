@@ -118,6 +118,7 @@ fn optimizer_model(adamw: &AdamW, parameters: usize) -> ModelProto {
         producer_name: "siskin-export".into(),
         graph: Some(graph),
         opset_import: domains.map(|(domain, version)| OperatorSetIdProto { domain, version }).into(),
+        ..Default::default()
     }
 }
 
@@ -159,7 +160,13 @@ fn squared_norm(input: &str, output: &str) -> NodeProto {
 
 /// A constant with one element.
 fn constant<const N: usize>(name: &str, data_type: i32, shape: &[i64], element: [u8; N]) -> TensorProto {
-    TensorProto { dims: shape.to_vec(), data_type, name: name.into(), raw_data: element.into() }
+    TensorProto {
+        dims: shape.to_vec(),
+        data_type,
+        name: name.into(),
+        raw_data: element.into(),
+        ..Default::default()
+    }
 }
 
 fn node(op_type: &str, domain: &str, inputs: &[String], outputs: &[String]) -> NodeProto {

@@ -63,8 +63,7 @@ impl OrtTrainingEngine {
         threads: usize,
         weights: &Tensors,
     ) -> Result<Self> {
-        let Regularization { arithmetic, .. } = regularization;
-        let evaluation = emit(spec, Regularization { arithmetic, ..Regularization::default() })?;
+        let evaluation = emit(spec, regularization.for_evaluation())?;
         let training = emit(spec, regularization)?;
         let training_inputs = GraphInputs::new(&training, spec.positions);
         let graph = &training.graph;
