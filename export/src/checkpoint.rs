@@ -1,6 +1,7 @@
 //! A model on its way to a file: what importers give, what the trainer saves, what quantization takes.
 
-use siskin::format::MetadataBuilder;
+use siskin::Result;
+use siskin::format::{Metadata, MetadataBuilder, Value};
 use siskin::model::ModelSpec;
 use siskin::pipeline::Generation;
 use std::collections::BTreeMap;
@@ -29,4 +30,22 @@ pub struct Checkpoint {
     pub target_vocabulary: Option<Vec<u8>>,
     /// The tensors that [`schema`](siskin::model::schema) names.
     pub tensors: BTreeMap<String, Tensor>,
+}
+
+/// The keys of a spec and their values, as a model file has them.
+///
+/// # Errors
+/// Those of [`Metadata::parse`].
+pub fn spec_words(spec: &ModelSpec) -> Result<BTreeMap<String, String>> {
+    let mut section = MetadataBuilder::new();
+    spec.write(&mut section);
+    let word = |value| match value {
+        Value::U32(number) => number.to_string(),
+        Value::F32(number) => number.to_string(),
+        Value::Text(text) => text.to_owned(),
+        other => format!("{other:?}"),
+    };
+    let section = section.build();
+    let entries = Metadata::parse(&section, "spec")?.iter();
+    Ok(entries.map(|entry| (entry.key.to_owned(), word(entry.value))).collect())
 }

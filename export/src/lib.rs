@@ -1,5 +1,7 @@
 //! The workshop of Siskin.
 
+#![deny(unsafe_code)]
+
 pub mod checkpoint;
 pub mod cli;
 pub mod evaluate;

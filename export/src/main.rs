@@ -1,7 +1,9 @@
 //! The `siskin-export` command.
 
 use clap::{Parser, Subcommand};
-use siskin_export::cli::{evaluate, golden, import, ort, quantize, report, shortlist, train, vocabulary};
+use siskin_export::cli::{
+    evaluate, golden, import, onnx, ort, quantize, report, shortlist, train, vocabulary,
+};
 use std::process::ExitCode;
 
 /// The workshop of Siskin: makes the model files that `siskin` runs.
@@ -28,6 +30,8 @@ enum Command {
     Report(report::Arguments),
     /// Make a model file of a trained checkpoint
     Quantize(quantize::Arguments),
+    /// Make graphs for ONNX Runtime of a checkpoint or a model file
+    Onnx(onnx::Arguments),
     /// Put a lexical shortlist into a model file, for faster decoding
     Shortlist(shortlist::Arguments),
     /// Measure a model, or outputs, against references
@@ -44,6 +48,7 @@ fn main() -> ExitCode {
         Command::Train(arguments) => train::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
         Command::Quantize(arguments) => quantize::run(&arguments),
+        Command::Onnx(arguments) => onnx::run(&arguments),
         Command::Shortlist(arguments) => shortlist::run(&arguments),
         Command::Evaluate(arguments) => evaluate::run(&arguments),
         Command::Ort(arguments) => ort::run(&arguments),

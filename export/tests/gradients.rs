@@ -150,6 +150,20 @@ fn operators_that_move_elements() {
 }
 
 #[test]
+fn a_shift_may_be_longer_than_what_it_shifts() {
+    for by in [0, 1, 4, 7] {
+        check(&[("x", &[2, 4, 3])], |g, v| g.shift(v[0], 1, by));
+    }
+}
+
+#[test]
+fn a_linear_recurrence() {
+    for longest in [2, 5, 6, 16] {
+        check(&[("a", &[2, 5, 3]), ("b", &[2, 5, 3])], |g, v| g.linear_recurrence(v[0], v[1], 1, longest));
+    }
+}
+
+#[test]
 fn rows_that_are_looked_up_twice_get_both_gradients() {
     check(&[("table", &[4, 3])], |g, v| {
         let indices = g.constant(&[5], Constant::I64(vec![1, 3, 1, 0, 1]));

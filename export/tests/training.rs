@@ -4,7 +4,7 @@ mod setup;
 
 use setup::{config, library_is_missing, specs};
 use siskin::decode::Strategy;
-use siskin::model::{Autoregression, Model, ModelSpec, schema};
+use siskin::model::{Model, ModelSpec, schema};
 use siskin::pipeline::Translator;
 use siskin::tensor::AlignedBytes;
 use siskin_export::onnx::transformer::{Dropout, Regularization, emit};
@@ -157,10 +157,10 @@ fn parameters_are_the_tensors_of_the_runtime() {
 }
 
 #[test]
-fn blocks_that_cannot_be_trained_are_refused_by_name() {
-    let spec = ModelSpec { autoregression: Autoregression::Ssru, ..config().spec(7, 9) };
+fn a_spec_that_no_model_can_have_is_refused_by_name() {
+    let spec = ModelSpec { heads: 0, ..config().spec(7, 9) };
     let error = emit(&spec, Regularization::default()).err().unwrap();
-    assert!(error.to_string().contains("`autoregression`"), "{error}");
+    assert!(error.to_string().contains("heads"), "{error}");
 }
 
 /// Trains, writes a model file and runs it: what the trainer's graph says greedily, the runtime says.
@@ -241,12 +241,13 @@ fn gradients_of_whole_models_are_those_of_finite_differences() {
         // The first moment after one update is (1 - beta1) times the gradient: half of it here.
         let optimizer = AdamW { beta1: 0.5, clip_norm: f32::INFINITY, ..AdamW::default() };
         let mut engine = OrtEngine::new(&spec, regularization, optimizer, 1, &weights).unwrap();
-        engine.accumulate(&batch, &mut Random::new(9, &[])).unwrap();
-        engine.update(0.0).unwrap();
-        let gradients = engine.state().first_moments;
+        let batch = std::slice::from_ref(&batch);
+        engine.update(batch, 0.0, &mut Random::new(9, &[])).unwrap();
+        let gradients = engine.state().unwrap().first_moments;
         let mut loss = |weights: &Tensors| {
             engine.set_weights(weights).unwrap();
-            engine.accumulate(&batch, &mut Random::new(9, &[])).unwrap() / batch.label_count() as f64
+            let update = engine.update(batch, 0.0, &mut Random::new(9, &[])).unwrap();
+            update.loss / batch[0].label_count() as f64
         };
         for (parameter, direction) in directions(&weights) {
             let mut at = |step: f32| {

@@ -6,6 +6,7 @@ pub mod golden;
 pub mod import;
 pub mod measure;
 pub mod metrics;
+pub mod onnx;
 pub mod ort;
 pub mod output;
 pub mod quantize;

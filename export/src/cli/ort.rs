@@ -1,6 +1,6 @@
 //! `siskin-export ort`: the ONNX Runtime library.
 
-use crate::onnxruntime;
+use crate::onnxruntime::Library;
 use clap::{Args, Subcommand};
 use siskin::Result;
 
@@ -14,19 +14,21 @@ pub struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Downloads the library with pip, checks its hash and puts it in the user's cache folder.
-    Setup,
+    Setup {
+        /// The last release with the training API, which `train --engine ort-training` needs (Linux, x86-64)
+        #[arg(long)]
+        training: bool,
+    },
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// Those of [`onnxruntime::setup`].
+/// Those of [`Library::install`].
 pub fn run(arguments: &Arguments) -> Result<()> {
-    match arguments.command {
-        Command::Setup => {
-            let library = onnxruntime::setup()?;
-            println!("ONNX Runtime {} is at {}", onnxruntime::VERSION, library.display());
-            Ok(())
-        }
-    }
+    let Command::Setup { training } = arguments.command;
+    let library = if training { Library::Training } else { Library::Stock };
+    let path = library.install()?;
+    println!("ONNX Runtime {} is at {}", library.version(), path.display());
+    Ok(())
 }

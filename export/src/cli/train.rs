@@ -8,7 +8,7 @@ use crate::train::report::write_report;
 use crate::train::start::{Start, newest};
 use crate::train::teacher::Teacher;
 use crate::train::warm_start::WarmStart;
-use crate::train::{Config, OrtEngine, Trainer};
+use crate::train::{Config, EngineChoice, Trainer};
 use clap::Args;
 use siskin::{Error, ErrorKind, Result};
 use std::path::PathBuf;
@@ -62,6 +62,9 @@ pub struct Arguments {
     /// Stop at this step, although the recipe has more
     #[arg(long, value_name = "STEP")]
     until: Option<u64>,
+    /// What computes gradients and takes steps; either continues the checkpoints of the other
+    #[arg(long, value_enum, default_value = "auto")]
+    engine: EngineChoice,
     /// Threads of ONNX Runtime and of the teacher
     #[arg(long, default_value_t = 1)]
     threads: usize,
@@ -85,8 +88,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let warm_start = arguments.warm_start.as_ref().filter(|_| snapshot.is_none());
     let warm_start = warm_start.map(|path| WarmStart::read(path)).transpose()?;
     let Start { spec, vocabularies, weights } = Start::new(&config, &corpus, snapshot.as_ref(), warm_start)?;
-    let engine =
-        OrtEngine::new(&spec, config.regularization(), config.optimizer, arguments.threads, &weights)?;
+    let (regularization, optimizer) = (config.regularization(), config.optimizer);
+    let (engine, engine_line) =
+        arguments.engine.start(&spec, regularization, optimizer, arguments.threads, &weights)?;
     let metric = config.training.metric;
     let train = (corpus.train.as_slice(), &mut corpus.cleaning);
     let mut trainer = Trainer::new(config, engine, vocabularies, train, corpus.dev, &arguments.out)?;
@@ -100,6 +104,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         train: &corpus.cleaning.to_string(),
         dev: &corpus.dev_cleaning.to_string(),
         model: &model,
+        engine: &engine_line,
     })?;
     if let Some(snapshot) = snapshot {
         trainer.resume(snapshot)?;

@@ -89,6 +89,14 @@ impl Graph {
                 let shape = self.shape(x[0]).to_vec();
                 one_input(self.reshape(dy, &shape))
             }
+            Op::Pad { axis, ends } => {
+                let shape = self.shape(x[0]).to_vec();
+                one_input(self.trim(dy, *axis, *ends, shape))
+            }
+            Op::Slice { axis, ends } => {
+                let shape = self.shape(x[0]).to_vec();
+                one_input(self.pad(dy, *axis, *ends, shape))
+            }
             Op::Softmax => one_input(self.softmax_rule(y, dy)),
             Op::LogSoftmax => one_input(self.log_softmax_rule(y, dy)),
             Op::LayerNormalization { .. } => self.layer_norm_rule(node, dy, wants),
@@ -200,7 +208,7 @@ impl Graph {
         let parts: Vec<Value> =
             dys.iter().map(|dy| dy.expect("each part of a split reaches the loss")).collect();
         let shape = self.shape(x).to_vec();
-        self.concat(&parts, shape)
+        self.concat(&parts, -1, shape)
     }
 
     /// dx = y * dy - y * sum(y * dy).

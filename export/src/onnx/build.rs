@@ -24,6 +24,23 @@ impl Graph {
         self.symbols.insert(symbol, size);
     }
 
+    /// The size that `symbol` was [bound](Self::bind) to, a vector of one integer.
+    ///
+    /// # Panics
+    /// When it was not.
+    pub fn size(&self, symbol: &'static str) -> Value {
+        *self.symbols.get(symbol).unwrap_or_else(|| panic!("{symbol} is not bound"))
+    }
+
+    /// The integers from 0 up to `count`, which is a vector of one; `size` is the shape of the result.
+    pub fn range(&mut self, count: Value, size: Dim) -> Value {
+        let [start, step] = [0, 1].map(|n| self.constant(&[], Constant::I64(vec![n])));
+        let count = self.reshape(count, &[]);
+        let output = self.value(None, ElementType::I64, vec![size]);
+        self.nodes.push(Node { op: Op::Range, inputs: vec![start, count, step], outputs: vec![output] });
+        output
+    }
+
     fn elementwise(&mut self, op: Op, a: Value, b: Value) -> Value {
         assert_eq!(self.element_type(a), self.element_type(b), "both sides have one type");
         let shape = broadcast(self.shape(a), self.shape(b));
@@ -125,9 +142,7 @@ impl Graph {
                 .iter()
                 .map(|dim| match dim {
                     Dim::Fixed(n) => self.integers(&[*n as i64]),
-                    Dim::Symbol(name) => {
-                        *self.symbols.get(name).unwrap_or_else(|| panic!("{name} is not bound"))
-                    }
+                    Dim::Symbol(name) => self.size(name),
                 })
                 .collect();
             let target = self.value(None, ElementType::I64, vec![Dim::Fixed(shape.len())]);
@@ -155,9 +170,39 @@ impl Graph {
         outputs
     }
 
-    /// Joins values along the last dimension; `shape` is the shape of the result.
-    pub(super) fn concat(&mut self, values: &[Value], shape: Vec<Dim>) -> Value {
-        self.node(Op::Concat { axis: -1 }, values, shape)
+    /// Joins values along dimension `axis`; `shape` is the shape of the result.
+    pub(super) fn concat(&mut self, values: &[Value], axis: i64, shape: Vec<Dim>) -> Value {
+        self.node(Op::Concat { axis }, values, shape)
+    }
+
+    /// Adds `ends` zeros before and after dimension `axis`; `shape` is the shape of the result.
+    pub(super) fn pad(&mut self, x: Value, axis: usize, ends: [usize; 2], shape: Vec<Dim>) -> Value {
+        let rank = shape.len();
+        let mut amounts = vec![0; 2 * rank];
+        (amounts[axis], amounts[rank + axis]) = (ends[0] as i64, ends[1] as i64);
+        let amounts = self.integers(&amounts);
+        self.node(Op::Pad { axis, ends }, &[x, amounts], shape)
+    }
+
+    /// Takes `ends` elements off dimension `axis`, before and after; `shape` is the shape of the result.
+    pub(super) fn trim(&mut self, x: Value, axis: usize, ends: [usize; 2], shape: Vec<Dim>) -> Value {
+        let end = if ends[1] == 0 { i64::MAX } else { -(ends[1] as i64) };
+        let inputs =
+            [x, self.integers(&[ends[0] as i64]), self.integers(&[end]), self.integers(&[axis as i64])];
+        self.node(Op::Slice { axis, ends }, &inputs, shape)
+    }
+
+    /// `x` moved by `by` places towards the end of dimension `axis`: zeros come in at its start, and what leaves at its
+    /// end is lost, be it all.
+    pub fn shift(&mut self, x: Value, axis: usize, by: usize) -> Value {
+        let shape = self.shape(x).to_vec();
+        let mut longer = shape.clone();
+        longer[axis] = match shape[axis] {
+            Dim::Fixed(size) => Dim::Fixed(size + by),
+            Dim::Symbol(_) => Dim::Symbol("padded"),
+        };
+        let padded = self.pad(x, axis, [by, 0], longer);
+        self.trim(padded, axis, [0, by], shape)
     }
 
     /// Layer normalization over the last dimension (Ba et al., 2016): `(x - mean) / sqrt(variance + epsilon) * weight
@@ -177,7 +222,9 @@ impl Graph {
     /// Rows `indices` of `table`.
     pub fn gather(&mut self, table: Value, indices: Value) -> Value {
         let shape = [self.shape(indices), &self.shape(table)[1..]].concat();
-        self.node(Op::Gather, &[table, indices], shape)
+        let output = self.value(None, self.element_type(table), shape);
+        self.nodes.push(Node { op: Op::Gather, inputs: vec![table, indices], outputs: vec![output] });
+        output
     }
 
     /// A zero tensor of `rows` rows with `updates[i]` added to row `indices[i]`, for a vector of indices.
@@ -214,6 +261,14 @@ impl Graph {
             })
             .collect();
         self.node(Op::ReduceSum { keep_dims }, &[x, list], shape)
+    }
+
+    /// `x` repeated until it has `shape`, by the rules of broadcasting.
+    pub fn expand(&mut self, x: Value, shape: &[Dim]) -> Value {
+        let sizes = self.shape_tensor(shape);
+        let output = self.value(None, self.element_type(x), shape.to_vec());
+        self.nodes.push(Node { op: Op::Expand, inputs: vec![x, sizes], outputs: vec![output] });
+        output
     }
 
     /// `x` repeated along its dimensions of size one until it has the shape of `like`.

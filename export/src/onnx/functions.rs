@@ -42,6 +42,25 @@ impl Graph {
         self.mul(half, shifted)
     }
 
+    /// `c_t = a_t * c_(t-1) + b_t` along dimension `axis` of at most `longest` elements, with zero before the first: a
+    /// scan by doubling (Hillis & Steele, *Data Parallel Algorithms*, 1986). After step k, (a, b) at t is the
+    /// composition of the 2^(k+1) maps that end at t. Zeros are as good as the identity for those before the first,
+    /// since what they are applied to is zero.
+    pub fn linear_recurrence(&mut self, mut a: Value, mut b: Value, axis: usize, longest: usize) -> Value {
+        let mut covered = 1;
+        while covered < longest {
+            let earlier = self.shift(b, axis, covered);
+            let carried = self.mul(a, earlier);
+            b = self.add(carried, b);
+            covered *= 2;
+            if covered < longest {
+                let earlier = self.shift(a, axis, covered / 2);
+                a = self.mul(a, earlier);
+            }
+        }
+        b
+    }
+
     /// `x / (1 + exp(-x))` (Elfwing et al., 2018).
     pub fn silu(&mut self, x: Value) -> Value {
         let gate = self.unary(Op::Sigmoid, x);

@@ -67,12 +67,15 @@ pub enum Op {
     LayerNormalization { epsilon: f32 },
     Expand,
     Gather,
+    Range,
     ScatterNdAdd,
     OneHot,
     Unsqueeze,
     ReduceSum { keep_dims: bool },
     ReduceMean,
     Shape { start: i64, end: i64 },
+    Pad { axis: usize, ends: [usize; 2] },
+    Slice { axis: usize, ends: [usize; 2] },
 }
 
 /// An operator applied to values.

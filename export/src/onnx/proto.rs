@@ -18,6 +18,20 @@ pub struct ModelProto {
     /// One entry per operator domain.
     #[prost(message, repeated, tag = "8")]
     pub opset_import: Vec<OperatorSetIdProto>,
+    /// Facts about the model.
+    #[prost(message, repeated, tag = "14")]
+    pub metadata_props: Vec<StringStringEntryProto>,
+}
+
+/// A key and its value.
+#[derive(Clone, PartialEq, Message)]
+pub struct StringStringEntryProto {
+    /// The key.
+    #[prost(string, tag = "1")]
+    pub key: String,
+    /// The value.
+    #[prost(string, tag = "2")]
+    pub value: String,
 }
 
 /// A version of a domain of operators; the empty domain is ONNX itself.
@@ -69,6 +83,9 @@ pub struct NodeProto {
     /// Its attributes.
     #[prost(message, repeated, tag = "5")]
     pub attribute: Vec<AttributeProto>,
+    /// The operator's domain; empty for ONNX itself.
+    #[prost(string, tag = "7")]
+    pub domain: String,
 }
 
 /// A named attribute; `type` says which field holds the value.
@@ -120,6 +137,17 @@ pub struct TensorProto {
     /// Its elements, little-endian, in row-major order.
     #[prost(bytes = "vec", tag = "9")]
     pub raw_data: Vec<u8>,
+    /// Where its elements are, if they are in another file: `location`, `offset` and `length`.
+    #[prost(message, repeated, tag = "13")]
+    pub external_data: Vec<StringStringEntryProto>,
+    /// Zero, or [`TensorProto::EXTERNAL`].
+    #[prost(int32, tag = "14")]
+    pub data_location: i32,
+}
+
+impl TensorProto {
+    /// `external_data` says where the elements are.
+    pub const EXTERNAL: i32 = 1;
 }
 
 /// The name and type of an input or output.
@@ -133,12 +161,23 @@ pub struct ValueInfoProto {
     pub r#type: Option<TypeProto>,
 }
 
-/// A type: always a tensor here.
+/// A type: a tensor or a sequence, so one of the fields is there.
 #[derive(Clone, PartialEq, Message)]
 pub struct TypeProto {
     /// The tensor type.
     #[prost(message, optional, tag = "1")]
     pub tensor_type: Option<TensorTypeProto>,
+    /// The sequence type.
+    #[prost(message, optional, tag = "4")]
+    pub sequence_type: Option<SequenceTypeProto>,
+}
+
+/// The type of a sequence's elements.
+#[derive(Clone, PartialEq, Message)]
+pub struct SequenceTypeProto {
+    /// One type for all.
+    #[prost(message, optional, boxed, tag = "1")]
+    pub elem_type: Option<Box<TypeProto>>,
 }
 
 /// Element type and shape.

@@ -3,34 +3,91 @@
 use super::graph::{Constant, Dim, Graph, Node, Op, Value};
 use super::proto::{
     AttributeProto, DimensionProto, DimensionValue, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
-    TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
+    StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
+use crate::checkpoint::Tensor;
 use prost::Message;
+use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// The version of ONNX's operators: the first with `LayerNormalization`, known to every ONNX Runtime since 1.13.
-const OPSET: i64 = 17;
+pub const OPSET: i64 = 17;
 /// The version of the representation that belongs to that operator set.
-const IR_VERSION: i64 = 8;
+pub const IR_VERSION: i64 = 8;
+
+/// Tensors start at multiples of this in a file of weights, so that it can be mapped into memory page by page.
+const ALIGNMENT: usize = 4096;
+
+/// A file of weights that several models share.
+pub struct Weights {
+    file: String,
+    bytes: Vec<u8>,
+    spans: BTreeMap<String, Range<usize>>,
+}
+
+impl Weights {
+    /// `tensors` as a file that is called `file` and lies beside the models.
+    pub fn new(file: &str, tensors: &BTreeMap<String, Tensor>) -> Self {
+        let (mut bytes, mut spans) = (Vec::new(), BTreeMap::new());
+        for (name, tensor) in tensors {
+            bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
+            let start = bytes.len();
+            bytes.extend(tensor.values.iter().flat_map(|x| x.to_le_bytes()));
+            spans.insert(name.clone(), start..bytes.len());
+        }
+        Self { file: file.to_owned(), bytes, spans }
+    }
+
+    /// The bytes of the file.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
 
 impl Graph {
-    /// The graph as an ONNX model. Inputs come first, then parameters, both in the order of declaration.
+    /// The bytes of [`to_proto`](Self::to_proto).
     pub fn to_onnx(&self) -> Vec<u8> {
-        let info = |values: &[Value]| values.iter().map(|&v| self.value_info(v)).collect::<Vec<_>>();
+        self.to_proto().encode_to_vec()
+    }
+
+    /// The graph as an ONNX model whose parameters are inputs, behind the others; both in the order of declaration.
+    pub fn to_proto(&self) -> ModelProto {
+        let mut model = self.model_proto();
+        if let Some(graph) = &mut model.graph {
+            graph.input.extend(self.value_infos(&self.parameters));
+        }
+        model
+    }
+
+    /// The graph as an ONNX model whose parameters are in the file of `weights`, with `facts` as its metadata.
+    ///
+    /// # Panics
+    /// When `weights` lack a parameter.
+    pub fn to_onnx_with_weights(&self, weights: &Weights, facts: &BTreeMap<String, String>) -> Vec<u8> {
+        let mut model = self.model_proto();
+        model.metadata_props = facts.iter().map(|(key, value)| entry(key, value.clone())).collect();
+        if let Some(graph) = &mut model.graph {
+            graph.initializer.extend(self.parameters.iter().map(|&p| self.external_tensor(p, weights)));
+        }
+        model.encode_to_vec()
+    }
+
+    fn model_proto(&self) -> ModelProto {
         let graph = GraphProto {
             node: self.nodes.iter().enumerate().map(|(i, n)| self.node_proto(i, n)).collect(),
             name: "siskin".into(),
             initializer: self.constants.iter().map(|(value, data)| self.tensor_proto(*value, data)).collect(),
-            input: [info(&self.inputs), info(&self.parameters)].concat(),
-            output: info(&self.outputs),
+            input: self.value_infos(&self.inputs),
+            output: self.value_infos(&self.outputs),
         };
         let opset = OperatorSetIdProto { domain: String::new(), version: OPSET };
-        let model = ModelProto {
+        ModelProto {
             ir_version: IR_VERSION,
             producer_name: "siskin-export".into(),
             graph: Some(graph),
             opset_import: vec![opset],
-        };
-        model.encode_to_vec()
+            metadata_props: Vec::new(),
+        }
     }
 
     fn node_proto(&self, index: usize, node: &Node) -> NodeProto {
@@ -42,6 +99,7 @@ impl Graph {
             name: format!("{op_type}.{index}"),
             op_type,
             attribute: node.op.attributes(),
+            domain: String::new(),
         }
     }
 
@@ -50,12 +108,33 @@ impl Graph {
             Constant::F32(values) => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
             Constant::I64(values) => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
         };
+        TensorProto { raw_data, ..self.tensor_header(value) }
+    }
+
+    fn external_tensor(&self, value: Value, weights: &Weights) -> TensorProto {
+        let span = &weights.spans[self.name(value)];
+        TensorProto {
+            external_data: vec![
+                entry("location", weights.file.clone()),
+                entry("offset", span.start.to_string()),
+                entry("length", span.len().to_string()),
+            ],
+            data_location: TensorProto::EXTERNAL,
+            ..self.tensor_header(value)
+        }
+    }
+
+    fn tensor_header(&self, value: Value) -> TensorProto {
         TensorProto {
             dims: self.parameter_shape(value).iter().map(|&n| n as i64).collect(),
             data_type: self.element_type(value) as i32,
             name: self.name(value).to_owned(),
-            raw_data,
+            ..Default::default()
         }
+    }
+
+    fn value_infos(&self, values: &[Value]) -> Vec<ValueInfoProto> {
+        values.iter().map(|&value| self.value_info(value)).collect()
     }
 
     fn value_info(&self, value: Value) -> ValueInfoProto {
@@ -69,7 +148,7 @@ impl Graph {
         let tensor = TensorTypeProto { elem_type: self.element_type(value) as i32, shape: Some(shape) };
         ValueInfoProto {
             name: self.name(value).to_owned(),
-            r#type: Some(TypeProto { tensor_type: Some(tensor) }),
+            r#type: Some(TypeProto { tensor_type: Some(tensor), ..Default::default() }),
         }
     }
 }
@@ -103,15 +182,21 @@ impl Op {
     }
 }
 
+fn entry(key: &str, value: String) -> StringStringEntryProto {
+    StringStringEntryProto { key: key.into(), value }
+}
+
 fn attribute(name: &str, r#type: i32) -> AttributeProto {
     AttributeProto { name: name.into(), r#type, ..Default::default() }
 }
 
-fn int(name: &str, i: i64) -> AttributeProto {
+/// An attribute with an integer.
+pub fn int(name: &str, i: i64) -> AttributeProto {
     AttributeProto { i, ..attribute(name, AttributeProto::INT) }
 }
 
-fn float(name: &str, f: f32) -> AttributeProto {
+/// An attribute with a number.
+pub fn float(name: &str, f: f32) -> AttributeProto {
     AttributeProto { f, ..attribute(name, AttributeProto::FLOAT) }
 }
 

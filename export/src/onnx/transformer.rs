@@ -6,10 +6,10 @@
 //! label weights and dropout masks, so a run depends on nothing but its inputs.
 
 use super::graph::{Constant, Dim, ElementType, Graph, Op, Value};
+use siskin::Result;
 use siskin::kernels::Activation;
 use siskin::model::{Autoregression, ModelSpec, NormKind, Positions, Presence, Tying};
 use siskin::nn::{FfnShape, NormOrder, Sinusoid};
-use siskin::{Error, ErrorKind, Result};
 
 /// Sentences in a batch.
 pub const BATCH: Dim = Dim::Symbol("batch");
@@ -21,6 +21,10 @@ pub const TARGET: Dim = Dim::Symbol("target");
 pub const SOURCE_TOKENS: Dim = Dim::Symbol("source_tokens");
 /// Batch times target.
 pub const TARGET_TOKENS: Dim = Dim::Symbol("target_tokens");
+/// Tokens that a step of the decoder knows keys and values of.
+pub const PAST: Dim = Dim::Symbol("past");
+/// The same and the step's own.
+pub const PRESENT: Dim = Dim::Symbol("present");
 /// Source times source.
 const SOURCE_PAIRS: Dim = Dim::Symbol("source_pairs");
 /// Target times target.
@@ -76,18 +80,14 @@ pub struct Emitted {
 /// `target_buckets` `[T*T]`, query by query.
 ///
 /// # Errors
-/// When `spec` has a block that cannot be trained: an SSRU decoder.
+/// Those of [`ModelSpec::validate`].
 pub fn emit(spec: &ModelSpec, regularization: Regularization) -> Result<Emitted> {
-    check(spec)?;
-    let mut emitter = Emitter {
-        spec,
-        dropout: regularization.dropout,
-        graph: Graph::default(),
-        masks: Vec::new(),
-        embeddings: Vec::new(),
-    };
-    let memory = emitter.encoder();
-    let states = emitter.decoder(memory);
+    spec.validate()?;
+    let mut emitter = Emitter { dropout: regularization.dropout, ..Emitter::new(spec) };
+    let side = emitter.source_side();
+    let states = emitter.encoder(side);
+    let target = emitter.target_side();
+    let states = emitter.decoder(target, Source::States { states, side });
     let logits = emitter.logits(states);
     let loss = emitter.loss(logits, regularization.label_smoothing);
     emitter.graph.output("loss", loss);
@@ -95,76 +95,125 @@ pub fn emit(spec: &ModelSpec, regularization: Regularization) -> Result<Emitted>
     Ok(Emitted { graph: emitter.graph, loss, dropout_masks: emitter.masks })
 }
 
-fn check(spec: &ModelSpec) -> Result<()> {
-    match spec.autoregression {
-        Autoregression::SelfAttention => Ok(()),
-        Autoregression::Ssru => {
-            Err(Error::new(ErrorKind::Schema, "a model whose `autoregression` is `ssru` cannot be trained"))
-        }
-    }
-}
-
-struct Emitter<'a> {
-    spec: &'a ModelSpec,
-    dropout: Dropout,
-    graph: Graph,
+/// The blocks of a model as methods that append them to a graph.
+pub(super) struct Emitter<'a> {
+    pub spec: &'a ModelSpec,
+    pub dropout: Dropout,
+    pub graph: Graph,
     masks: Vec<DropoutMask>,
-    /// Embedding tables, source first.
-    embeddings: Vec<Value>,
 }
 
-/// One side of the model: its dimensions and the mask of its self-attention.
+/// One side of the model: what its stack reads, besides weights, of a batch of L tokens a sentence.
 #[derive(Clone, Copy)]
-struct Side {
-    length: Dim,
-    tokens: Dim,
-    mask: Value,
-    /// What relative positions add to the scores of self-attention, `[1, H, L, L]`.
-    bias: Option<Value>,
+pub(super) struct Side {
+    /// L.
+    pub length: Dim,
+    /// B * L.
+    pub tokens: Dim,
+    /// The tokens, `[B*L]`.
+    pub ids: Value,
+    /// Where they stand, `[B*L]` or one for all; not read where positions are not added to embeddings.
+    pub positions: Option<Value>,
+    /// What is added to the scores of self-attention to hide keys.
+    pub mask: Option<Value>,
+    /// What relative positions add to them, `[1, H, L, keys]`.
+    pub bias: Option<Value>,
+    /// Where the tokens before these are.
+    pub history: History,
 }
 
-impl Emitter<'_> {
-    fn encoder(&mut self) -> (Value, Side) {
+/// Where a stack finds the tokens before those of its [`Side`].
+#[derive(Clone, Copy)]
+pub(super) enum History {
+    /// There are none: the side has whole sentences.
+    Complete,
+    /// Their keys and values, or cells, are inputs of the graph; with those of the side they are outputs.
+    Cached,
+}
+
+/// Where the decoder finds the source.
+#[derive(Clone, Copy)]
+pub(super) enum Source {
+    /// In the output of the encoder, `[B*S, D]`.
+    States { states: Value, side: Side },
+    /// In keys and values that are inputs of the graph; `mask` is added to attention scores.
+    Cached { mask: Value },
+}
+
+impl<'a> Emitter<'a> {
+    /// An emitter without dropout.
+    pub fn new(spec: &'a ModelSpec) -> Self {
+        Self { spec, dropout: Dropout::default(), graph: Graph::default(), masks: Vec::new() }
+    }
+
+    fn source_side(&mut self) -> Side {
         let mask = self.graph.input("source_mask", ElementType::F32, &[BATCH, 1.into(), 1.into(), SOURCE]);
         self.graph.bind("batch", mask, 0);
         self.graph.bind("source", mask, 3);
-        let bias = self.relative_bias("encoder", "source_buckets", SOURCE, SOURCE_PAIRS);
-        let side = Side { length: SOURCE, tokens: SOURCE_TOKENS, mask, bias };
-        let table = self.embedding_table("embedding.source.weight", self.spec.source_vocabulary);
-        let mut x = self.embed(table, "source", "encoder", side); // [B*S, D]
+        let bias = self.bucket_bias("encoder", "source_buckets", SOURCE, SOURCE_PAIRS);
+        self.complete_side("source", SOURCE, SOURCE_TOKENS, mask, bias)
+    }
+
+    fn target_side(&mut self) -> Side {
+        let mask = self.graph.input("causal_mask", ElementType::F32, &[1.into(), 1.into(), TARGET, TARGET]);
+        self.graph.bind("target", mask, 3);
+        let bias = match self.spec.autoregression {
+            Autoregression::SelfAttention => {
+                self.bucket_bias("decoder", "target_buckets", TARGET, TARGET_PAIRS)
+            }
+            Autoregression::Ssru => None,
+        };
+        self.complete_side("target", TARGET, TARGET_TOKENS, mask, bias)
+    }
+
+    fn complete_side(
+        &mut self,
+        name: &str,
+        length: Dim,
+        tokens: Dim,
+        mask: Value,
+        bias: Option<Value>,
+    ) -> Side {
+        let ids = self.graph.input(name, ElementType::I64, &[tokens]);
+        let coded = matches!(self.spec.positions, Positions::Sinusoidal(_) | Positions::Learned { .. });
+        let positions =
+            coded.then(|| self.graph.input(&format!("{name}_positions"), ElementType::I64, &[tokens]));
+        Side { length, tokens, ids, positions, mask: Some(mask), bias, history: History::Complete }
+    }
+
+    /// The encoder's output, `[B*S, D]`.
+    pub fn encoder(&mut self, side: Side) -> Value {
+        let table = self.table("embedding.source.weight", self.spec.source_vocabulary);
+        let mut x = self.embed(table, "encoder", side);
         for i in 0..self.spec.encoder_layers {
             let layer = format!("encoder.layers.{i}");
             x = self.self_attention(x, &layer, side);
             x = self.feed_forward(x, &layer);
         }
-        (self.final_norm(x, "encoder.final_norm"), side)
+        self.final_norm(x, "encoder.final_norm")
     }
 
-    fn decoder(&mut self, (memory, source): (Value, Side)) -> Value {
-        let mask = self.graph.input("causal_mask", ElementType::F32, &[1.into(), 1.into(), TARGET, TARGET]);
-        self.graph.bind("target", mask, 3);
-        let bias = self.relative_bias("decoder", "target_buckets", TARGET, TARGET_PAIRS);
-        let side = Side { length: TARGET, tokens: TARGET_TOKENS, mask, bias };
-        let table = match self.spec.tying {
-            Tying::All | Tying::Embeddings => self.embeddings[0],
-            Tying::Decoder | Tying::None => {
-                self.embedding_table("embedding.target.weight", self.spec.target_vocabulary)
-            }
-        };
-        let mut y = self.embed(table, "target", "decoder", side); // [B*T, D]
+    /// The decoder's output, `[B*T, D]`.
+    pub fn decoder(&mut self, side: Side, source: Source) -> Value {
+        let table = self.target_table();
+        let mut y = self.embed(table, "decoder", side);
         for i in 0..self.spec.decoder_layers {
             let layer = format!("decoder.layers.{i}");
-            y = self.self_attention(y, &layer, side);
-            y = self.cross_attention(y, memory, &layer, side, source);
+            y = match self.spec.autoregression {
+                Autoregression::SelfAttention => self.self_attention(y, &layer, side),
+                Autoregression::Ssru => self.ssru(y, &layer, side),
+            };
+            y = self.cross_attention(y, &layer, side, source);
             y = self.feed_forward(y, &layer);
         }
         self.final_norm(y, "decoder.final_norm")
     }
 
-    fn logits(&mut self, states: Value) -> Value {
+    /// The logits of a decoder's output, `[B*T, V]`.
+    pub fn logits(&mut self, states: Value) -> Value {
         let (vocabulary, width) = (self.spec.target_vocabulary, self.spec.d_model);
         let weight = match self.spec.tying {
-            Tying::All | Tying::Decoder => *self.embeddings.last().expect("an embedding"),
+            Tying::All | Tying::Decoder => self.target_table(),
             Tying::Embeddings | Tying::None => self.graph.parameter("output.weight", &[vocabulary, width]),
         };
         let bias = (self.spec.output_bias == Presence::Present)
@@ -190,17 +239,27 @@ impl Emitter<'_> {
         graph.reshape(loss, &[])
     }
 
-    fn embedding_table(&mut self, name: &str, vocabulary: usize) -> Value {
-        let table = self.graph.parameter(name, &[vocabulary, self.spec.d_model]);
-        self.embeddings.push(table);
-        table
+    /// A table of embeddings, which may be read in several places.
+    fn table(&mut self, name: &str, vocabulary: usize) -> Value {
+        let known = self.graph.parameters().iter().find(|&&p| self.graph.name(p) == name).copied();
+        known.unwrap_or_else(|| self.graph.parameter(name, &[vocabulary, self.spec.d_model]))
     }
 
-    fn embed(&mut self, table: Value, input: &str, place: &str, side: Side) -> Value {
-        let ids = self.graph.input(input, ElementType::I64, &[side.tokens]);
-        let x = self.graph.gather(table, ids); // [tokens, D]
+    fn target_table(&mut self) -> Value {
+        match self.spec.tying {
+            Tying::All | Tying::Embeddings => {
+                self.table("embedding.source.weight", self.spec.source_vocabulary)
+            }
+            Tying::Decoder | Tying::None => {
+                self.table("embedding.target.weight", self.spec.target_vocabulary)
+            }
+        }
+    }
+
+    fn embed(&mut self, table: Value, place: &str, side: Side) -> Value {
+        let x = self.graph.gather(table, side.ids); // [tokens, D]
         let x = self.scaled(x, self.spec.embedding_scale);
-        let x = self.with_positions(x, input, place, side);
+        let x = self.with_positions(x, place, side.positions);
         let x = match self.spec.embedding_norm {
             Presence::Present => self.norm(x, &format!("{place}.embedding_norm")),
             Presence::Absent => x,
@@ -208,17 +267,15 @@ impl Emitter<'_> {
         self.dropped(x, self.dropout.residual)
     }
 
-    fn with_positions(&mut self, x: Value, input: &str, place: &str, side: Side) -> Value {
+    fn with_positions(&mut self, x: Value, place: &str, at: Option<Value>) -> Value {
         let (length, width) = (self.spec.max_positions, self.spec.d_model);
-        let at =
-            |graph: &mut Graph| graph.input(&format!("{input}_positions"), ElementType::I64, &[side.tokens]);
+        let Some(at) = at else { return x };
         let (table, at) = match self.spec.positions {
             Positions::Sinusoidal(sinusoid) => {
                 let codes = Constant::F32(sinusoids(sinusoid, length, width));
-                (self.graph.constant(&[length, width], codes), at(&mut self.graph))
+                (self.graph.constant(&[length, width], codes), at)
             }
             Positions::Learned { offset } => {
-                let at = at(&mut self.graph);
                 let offsets = self.graph.constant(&[], Constant::I64(vec![offset as i64]));
                 let name = format!("{place}.position.weight");
                 (self.graph.parameter(&name, &[length + offset, width]), self.graph.add(at, offsets))
@@ -229,38 +286,11 @@ impl Emitter<'_> {
         self.graph.add(x, rows)
     }
 
-    /// A learned bias for each head and distance bucket (Raffel et al., 2020).
-    fn relative_bias(&mut self, place: &str, input: &str, length: Dim, pairs: Dim) -> Option<Value> {
-        let Positions::Relative { buckets, .. } = self.spec.positions else { return None };
-        let heads = Dim::Fixed(self.spec.heads);
-        let table = self.graph.parameter(&format!("{place}.relative_bias"), &[buckets, self.spec.heads]);
+    /// The [relative bias](Self::relative_bias) of pairs whose buckets are the input `input`.
+    fn bucket_bias(&mut self, place: &str, input: &str, length: Dim, pairs: Dim) -> Option<Value> {
+        let Positions::Relative { .. } = self.spec.positions else { return None };
         let ids = self.graph.input(input, ElementType::I64, &[pairs]);
-        let biases = self.graph.gather(table, ids); // [L*L, H]
-        let biases = self.graph.transpose(biases, &[1, 0]);
-        Some(self.graph.reshape(biases, &[1.into(), heads, length, length]))
-    }
-
-    fn self_attention(&mut self, x: Value, layer: &str, side: Side) -> Value {
-        self.residual(x, &format!("{layer}.self_attention_norm"), |e, x| {
-            let width = e.spec.heads * e.spec.head_width;
-            let name = format!("{layer}.self_attention");
-            let qkv = e.linear(x, &format!("{name}.qkv"), e.spec.d_model, 3 * width);
-            let parts = e.graph.split(qkv, 3);
-            let context = e.attention([parts[0], parts[1], parts[2]], side, side, side.bias);
-            e.linear(context, &format!("{name}.output"), width, e.spec.d_model)
-        })
-    }
-
-    fn cross_attention(&mut self, y: Value, memory: Value, layer: &str, side: Side, source: Side) -> Value {
-        self.residual(y, &format!("{layer}.cross_attention_norm"), |e, y| {
-            let width = e.spec.heads * e.spec.head_width;
-            let name = format!("{layer}.cross_attention");
-            let query = e.linear(y, &format!("{name}.query"), e.spec.d_model, width);
-            let key_value = e.linear(memory, &format!("{name}.key_value"), e.spec.d_model, 2 * width);
-            let parts = e.graph.split(key_value, 2);
-            let context = e.attention([query, parts[0], parts[1]], side, source, None);
-            e.linear(context, &format!("{name}.output"), width, e.spec.d_model)
-        })
+        self.relative_bias(place, ids, [length, length])
     }
 
     fn feed_forward(&mut self, x: Value, layer: &str) -> Value {
@@ -283,33 +313,8 @@ impl Emitter<'_> {
         })
     }
 
-    /// `softmax(Q K^T * scale + bias + mask) V` in each head; queries `[B*T, H*dh]`, keys and values `[B*S, H*dh]`.
-    fn attention(&mut self, [q, k, v]: [Value; 3], to: Side, from: Side, bias: Option<Value>) -> Value {
-        let q = self.heads(q, to); // [B, H, T, dh]
-        let k = self.heads(k, from); // [B, H, S, dh]
-        let v = self.heads(v, from);
-        let q = self.scaled(q, self.spec.attention_scale);
-        let keys = self.graph.transpose_matrices(k);
-        let scores = self.graph.matmul(q, keys); // [B, H, T, S]
-        let scores = bias.map_or(scores, |bias| self.graph.add(scores, bias));
-        let masked = self.graph.add(scores, from.mask);
-        let probabilities = self.graph.unary(Op::Softmax, masked);
-        let probabilities = self.dropped(probabilities, self.dropout.attention);
-        let context = self.graph.matmul(probabilities, v); // [B, H, T, dh]
-        let context = self.graph.transpose(context, &[0, 2, 1, 3]);
-        let width = self.spec.heads * self.spec.head_width;
-        self.graph.reshape(context, &[to.tokens, width.into()])
-    }
-
-    /// `[B*L, H*dh]` as `[B, H, L, dh]`.
-    fn heads(&mut self, x: Value, side: Side) -> Value {
-        let shape = [BATCH, side.length, self.spec.heads.into(), self.spec.head_width.into()];
-        let x = self.graph.reshape(x, &shape);
-        self.graph.transpose(x, &[0, 2, 1, 3])
-    }
-
     /// A sub-layer with its residual connection and norm, in the spec's order.
-    fn residual(&mut self, x: Value, norm: &str, layer: impl FnOnce(&mut Self, Value) -> Value) -> Value {
+    pub fn residual(&mut self, x: Value, norm: &str, layer: impl FnOnce(&mut Self, Value) -> Value) -> Value {
         let input = if self.spec.norm_order == NormOrder::Pre { self.norm(x, norm) } else { x };
         let added = layer(self, input);
         let added = self.dropped(added, self.dropout.residual);
@@ -333,11 +338,22 @@ impl Emitter<'_> {
         if self.spec.final_norm == Presence::Present { self.norm(x, name) } else { x }
     }
 
-    /// `x W^T + b`, with W `[outputs, inputs]`.
-    fn linear(&mut self, x: Value, name: &str, inputs: usize, outputs: usize) -> Value {
+    /// `x W^T + b`, with W `[outputs, inputs]`, and b where the spec has biases.
+    pub fn linear(&mut self, x: Value, name: &str, inputs: usize, outputs: usize) -> Value {
+        self.projection(x, name, inputs, outputs, self.spec.biases)
+    }
+
+    pub fn projection(
+        &mut self,
+        x: Value,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+        bias: Presence,
+    ) -> Value {
         let weight = self.graph.parameter(&format!("{name}.weight"), &[outputs, inputs]);
-        let bias = (self.spec.biases == Presence::Present)
-            .then(|| self.graph.parameter(&format!("{name}.bias"), &[outputs]));
+        let bias =
+            (bias == Presence::Present).then(|| self.graph.parameter(&format!("{name}.bias"), &[outputs]));
         self.graph.gemm(x, weight, bias, false, true)
     }
 
@@ -351,11 +367,11 @@ impl Emitter<'_> {
         }
     }
 
-    fn scaled(&mut self, x: Value, factor: f32) -> Value {
+    pub fn scaled(&mut self, x: Value, factor: f32) -> Value {
         if factor == 1.0 { x } else { self.graph.scale(x, factor) }
     }
 
-    fn dropped(&mut self, x: Value, rate: f32) -> Value {
+    pub fn dropped(&mut self, x: Value, rate: f32) -> Value {
         if rate == 0.0 {
             return x;
         }

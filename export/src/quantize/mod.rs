@@ -8,7 +8,7 @@ pub use calibration::{Calibration, Loss, Sensitivity};
 
 use crate::checkpoint::{Checkpoint, Tensor};
 use siskin::format::{File, Layout, MetadataBuilder, SectionKind, Writer};
-use siskin::model::{Model, SchemaEntry, schema};
+use siskin::model::{Model, ModelSpec, SchemaEntry, schema};
 use siskin::tensor::{AlignedBytes, Dtype, Matrix, PackedMatrix};
 use siskin::{Error, ErrorKind, Result};
 use std::collections::BTreeMap;
@@ -102,7 +102,7 @@ impl Quantization {
     /// [`ErrorKind::NonFinite`] for a weight that is not finite or too large for the type, with the name of its tensor;
     /// [`ErrorKind::Schema`] if the tensors are not those of the spec; those of [`Model::from_bytes`].
     pub fn write(&self, checkpoint: &Checkpoint) -> Result<Vec<u8>> {
-        let layouts = check_schema(checkpoint)?;
+        let layouts = check_schema(&checkpoint.spec, &checkpoint.tensors)?;
         let (matrices, rows): (Vec<_>, Vec<_>) =
             checkpoint.tensors.iter().partition(|(name, _)| layouts.get(*name) == Some(&Layout::Panels));
         let mut packed = Vec::with_capacity(matrices.len());
@@ -151,13 +151,16 @@ impl Quantization {
 }
 
 /// The layouts of the tensors by name, if they are those that the spec asks for.
-fn check_schema(checkpoint: &Checkpoint) -> Result<BTreeMap<String, Layout>> {
-    checkpoint.spec.validate()?;
-    let entries = schema(&checkpoint.spec);
+pub(crate) fn check_schema(
+    spec: &ModelSpec,
+    tensors: &BTreeMap<String, Tensor>,
+) -> Result<BTreeMap<String, Layout>> {
+    spec.validate()?;
+    let entries = schema(spec);
     let bad =
         |name: &str, what: String| Err(Error::new(ErrorKind::Schema, format!("tensor {name:?} {what}")));
     for SchemaEntry { name, shape, .. } in &entries {
-        match checkpoint.tensors.get(name) {
+        match tensors.get(name) {
             None => return bad(name, format!("is missing: {shape:?} is needed")),
             Some(Tensor { dims, values }) => {
                 if dims != shape || values.len() != shape.iter().product::<usize>() {
@@ -167,7 +170,7 @@ fn check_schema(checkpoint: &Checkpoint) -> Result<BTreeMap<String, Layout>> {
         }
     }
     let layouts: BTreeMap<_, _> = entries.into_iter().map(|entry| (entry.name, entry.layout)).collect();
-    match checkpoint.tensors.keys().find(|name| !layouts.contains_key(*name)) {
+    match tensors.keys().find(|name| !layouts.contains_key(*name)) {
         Some(name) => bad(name, "is not part of a model with this spec".into()),
         None => Ok(layouts),
     }

@@ -79,6 +79,11 @@ impl Batch {
     }
 }
 
+/// What the summed gradients of `batches` are to be multiplied with for their mean over labels.
+pub fn mean_factor(batches: &[Batch]) -> f32 {
+    1.0 / batches.iter().map(Batch::label_count).sum::<usize>().max(1) as f32
+}
+
 fn positions(sentences: usize, length: usize) -> Vec<i64> {
     (0..sentences).flat_map(|_| 0..length as i64).collect()
 }

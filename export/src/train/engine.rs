@@ -3,7 +3,7 @@
 use super::batch::Batch;
 use super::random::Random;
 use crate::checkpoint::Tensor;
-use siskin::Result;
+use siskin::{Error, ErrorKind, Result};
 use std::collections::BTreeMap;
 
 /// Tensors by the names that a model file gives them.
@@ -31,21 +31,23 @@ pub struct Forward {
     pub logits: Vec<f32>,
 }
 
+/// What a step of the optimizer found.
+#[derive(Clone, Copy, Debug)]
+pub struct Update {
+    /// The loss, smoothed as the run's configuration says, summed over labels.
+    pub loss: f64,
+    /// The norm of the mean gradient over the labels, before clipping.
+    pub gradient_norm: f32,
+}
+
 /// Computes gradients and takes steps.
 pub trait Engine {
-    /// Adds the gradients of the loss on `batch` to those since the last update. Dropout masks come from `random`.
-    /// Returns the loss, smoothed as the run's configuration says, summed over labels.
+    /// Takes a step of the optimizer along the mean gradient over the labels of `batches`, which are run one by one.
+    /// Dropout masks come from `random`. The weights stay as they are where the gradient's norm is not finite.
     ///
     /// # Errors
     /// When the computation fails.
-    fn accumulate(&mut self, batch: &Batch, random: &mut Random) -> Result<f64>;
-
-    /// Takes a step of the optimizer along the mean gradient over the labels since the last update. Returns the
-    /// norm of that gradient before clipping; the weights stay as they are where it is not finite.
-    ///
-    /// # Errors
-    /// When the computation fails.
-    fn update(&mut self, learning_rate: f32) -> Result<f32>;
+    fn update(&mut self, batches: &[Batch], learning_rate: f32, random: &mut Random) -> Result<Update>;
 
     /// Runs the model on `batch` without dropout.
     ///
@@ -54,7 +56,10 @@ pub trait Engine {
     fn forward(&mut self, batch: &Batch) -> Result<Forward>;
 
     /// A copy of the weights.
-    fn weights(&self) -> Tensors;
+    ///
+    /// # Errors
+    /// When the engine cannot read them.
+    fn weights(&self) -> Result<Tensors>;
 
     /// Replaces the weights.
     ///
@@ -63,11 +68,56 @@ pub trait Engine {
     fn set_weights(&mut self, weights: &Tensors) -> Result<()>;
 
     /// A copy of all that [`restore`](Self::restore) needs.
-    fn state(&self) -> EngineState;
+    ///
+    /// # Errors
+    /// When the engine cannot read it.
+    fn state(&self) -> Result<EngineState>;
 
     /// Continues from `state`.
     ///
     /// # Errors
     /// When a tensor is missing or has another shape.
     fn restore(&mut self, state: &EngineState) -> Result<()>;
+}
+
+impl<E: Engine + ?Sized> Engine for Box<E> {
+    fn update(&mut self, batches: &[Batch], learning_rate: f32, random: &mut Random) -> Result<Update> {
+        (**self).update(batches, learning_rate, random)
+    }
+
+    fn forward(&mut self, batch: &Batch) -> Result<Forward> {
+        (**self).forward(batch)
+    }
+
+    fn weights(&self) -> Result<Tensors> {
+        (**self).weights()
+    }
+
+    fn set_weights(&mut self, weights: &Tensors) -> Result<()> {
+        (**self).set_weights(weights)
+    }
+
+    fn state(&self) -> Result<EngineState> {
+        (**self).state()
+    }
+
+    fn restore(&mut self, state: &EngineState) -> Result<()> {
+        (**self).restore(state)
+    }
+}
+
+/// The values of the tensor `name`.
+///
+/// # Errors
+/// When it is missing or has another shape than `shape`.
+pub fn lookup<'t>(tensors: &'t Tensors, name: &str, shape: &[usize]) -> Result<&'t [f32]> {
+    match tensors.get(name) {
+        Some(tensor) if tensor.dims == shape => Ok(&tensor.values),
+        Some(tensor) => Err(schema(format!("{name} is {:?}, not {shape:?} as the spec says", tensor.dims))),
+        None => Err(schema(format!("{name} {shape:?} is missing"))),
+    }
+}
+
+fn schema(message: String) -> Error {
+    Error::new(ErrorKind::Schema, message)
 }

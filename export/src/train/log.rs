@@ -24,6 +24,8 @@ pub enum Event<'a> {
         dev: &'a str,
         /// What the model is.
         model: &'a str,
+        /// What trains it, and why.
+        engine: &'a str,
     },
     /// Updates since the line before.
     Updates(Updates),
@@ -65,7 +67,9 @@ pub struct Updates {
 impl fmt::Display for Event<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Start { train, dev, model } => write!(f, "train: {train}\ndev: {dev}\nmodel: {model}"),
+            Self::Start { train, dev, model, engine } => {
+                write!(f, "train: {train}\ndev: {dev}\nmodel: {model}\nengine: {engine}")
+            }
             Self::Updates(updates) => write!(f, "step {}: {updates}", updates.step),
             Self::Validation { step, measured } => write!(f, "step {step}: {measured}"),
             Self::Average { average_of, measured } => {

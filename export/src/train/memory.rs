@@ -119,6 +119,8 @@ fn size(dim: Dim, b: usize, s: usize, t: usize) -> usize {
         Dim::Symbol("target_tokens") => b * t,
         Dim::Symbol("source_pairs") => s * s,
         Dim::Symbol("target_pairs") => t * t,
+        // Targets that an SSRU shifts: no longer than twice, but for the shifts that move everything out.
+        Dim::Symbol("padded") => 2 * t,
         Dim::Symbol(other) => unreachable!("the emitter has no dimension {other}"),
     }
 }
@@ -138,6 +140,7 @@ pub fn available_bytes() -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use siskin::model::Autoregression;
 
     #[test]
     fn a_batch_that_does_not_fit_is_refused_with_one_that_does() -> Result<()> {
@@ -153,6 +156,20 @@ mod tests {
         assert!(error.to_string().contains("batch_tokens = 2048 with accumulate = 4 would fit"), "{error}");
         let error = estimate.check(&examples, &config, 1 << 20).expect_err("far too little");
         assert!(error.to_string().contains("no batch_tokens would fit"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_recurrence_takes_memory_too() -> Result<()> {
+        let config = Config::default();
+        let examples = vec![Example { source: vec![4; 20], target: vec![4; 20], prefix: 0 }; 100];
+        let spec = config.spec(100, 100);
+        let recurrent = ModelSpec { autoregression: Autoregression::Ssru, ..spec.clone() };
+        let bytes = |spec: &ModelSpec| -> Result<usize> {
+            Ok(Estimate::new(spec, &config)?.batch_bytes(&examples, 2048))
+        };
+        let longer = ModelSpec { max_positions: 8 * spec.max_positions, ..recurrent.clone() };
+        assert!(bytes(&longer)? > bytes(&recurrent)?, "a scan of more steps keeps more of them");
         Ok(())
     }
 

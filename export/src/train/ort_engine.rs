@@ -1,30 +1,26 @@
 //! The engine that runs on every ONNX Runtime: the gradients are outputs of the graph, AdamW is Rust.
 
 use super::adamw::{AdamW, Moments};
-use super::batch::Batch;
-use super::engine::{Engine, EngineState, Forward, Tensors};
+use super::batch::{Batch, mean_factor};
+use super::engine::{Engine, EngineState, Forward, Tensors, Update, lookup};
+use super::graph_inputs::{GraphInputs, tensor};
 use super::random::Random;
 use crate::checkpoint::Tensor;
-use crate::onnx::transformer::{DropoutMask, Regularization, emit};
-use crate::onnx::{Dim, Graph};
+use crate::onnx::transformer::{Regularization, emit};
 use crate::onnxruntime;
 use ort::session::{Session, SessionInputValue, SessionInputs, SessionOutputs};
-use ort::value::Tensor as OrtTensor;
-use siskin::model::{ModelSpec, Positions};
-use siskin::nn::{Direction, distance_bucket};
-use siskin::{Error, ErrorKind, Result};
-use std::borrow::Cow;
+use ort::value::{DynTensor, Tensor as OrtTensor};
+use siskin::Result;
+use siskin::model::ModelSpec;
 
 /// Gradients by ONNX Runtime, steps by [`AdamW`].
 pub struct OrtEngine {
     training: Session,
     evaluation: Session,
-    inputs: [Vec<String>; 2],
-    masks: Vec<DropoutMask>,
-    positions: Positions,
+    training_inputs: GraphInputs,
+    evaluation_inputs: GraphInputs,
     optimizer: AdamW,
     parameters: Vec<Parameter>,
-    labels: usize,
     updates: u64,
 }
 
@@ -49,7 +45,7 @@ impl OrtEngine {
         weights: &Tensors,
     ) -> Result<Self> {
         let environment = onnxruntime::environment()?;
-        let evaluation = emit(spec, Regularization::default())?.graph;
+        let evaluation = emit(spec, Regularization::default())?;
         let mut training = emit(spec, regularization)?;
         let gradients = training.graph.differentiate(training.loss);
         let names: Vec<String> =
@@ -64,16 +60,25 @@ impl OrtEngine {
             .map(|&p| Parameter::new(training.graph.name(p), training.graph.parameter_shape(p), weights))
             .collect::<Result<_>>()?;
         Ok(Self {
-            inputs: [input_names(&training.graph), input_names(&evaluation)],
+            training_inputs: GraphInputs::new(&training, spec.positions),
+            evaluation_inputs: GraphInputs::new(&evaluation, spec.positions),
             training: onnxruntime::session(environment, &training.graph, threads)?,
-            evaluation: onnxruntime::session(environment, &evaluation, threads)?,
-            masks: training.dropout_masks,
-            positions: spec.positions,
+            evaluation: onnxruntime::session(environment, &evaluation.graph, threads)?,
             optimizer,
             parameters,
-            labels: 0,
             updates: 0,
         })
+    }
+
+    /// Adds the gradients of the loss on `batch` to those since the last update, and returns the loss.
+    fn accumulate(&mut self, batch: &Batch, random: &mut Random) -> Result<f64> {
+        let inputs = with_parameters(self.training_inputs.tensors(batch, random)?, &self.parameters);
+        let outputs = run(&mut self.training, inputs)?;
+        for parameter in &mut self.parameters {
+            let gradient = output(&outputs, &gradient_name(&parameter.name))?;
+            parameter.gradient.iter_mut().zip(gradient).for_each(|(sum, g)| *sum += g);
+        }
+        Ok(f64::from(output(&outputs, "loss")?[0]))
     }
 
     fn tensors(&self, part: impl Fn(&Parameter) -> Vec<f32>) -> Tensors {
@@ -88,7 +93,7 @@ impl Parameter {
         let length = data.len();
         Ok(Self {
             name: name.to_owned(),
-            weights: ort_tensor(&shape, data)?,
+            weights: tensor(&shape, data)?,
             shape,
             gradient: vec![0.0; length],
             moments: Moments::new(length),
@@ -103,24 +108,13 @@ impl Parameter {
 }
 
 impl Engine for OrtEngine {
-    fn accumulate(&mut self, batch: &Batch, random: &mut Random) -> Result<f64> {
-        let mut inputs = inputs(&self.inputs[0], batch, self.positions, &self.parameters)?;
-        for mask in &self.masks {
-            let shape: Vec<usize> = mask.shape.iter().map(|dim| size(*dim, batch)).collect();
-            let values = random.dropout_mask(shape.iter().product(), mask.rate);
-            inputs.push((mask.name.clone().into(), ort_tensor(&shape, values)?.into()));
+    fn update(&mut self, batches: &[Batch], learning_rate: f32, random: &mut Random) -> Result<Update> {
+        self.parameters.iter_mut().for_each(|p| p.gradient.fill(0.0));
+        let mut loss = 0.0;
+        for batch in batches {
+            loss += self.accumulate(batch, random)?;
         }
-        let outputs = run(&mut self.training, inputs)?;
-        for parameter in &mut self.parameters {
-            let gradient = output(&outputs, &gradient_name(&parameter.name))?;
-            parameter.gradient.iter_mut().zip(gradient).for_each(|(sum, g)| *sum += g);
-        }
-        self.labels += batch.label_count();
-        Ok(f64::from(output(&outputs, "loss")?[0]))
-    }
-
-    fn update(&mut self, learning_rate: f32) -> Result<f32> {
-        let mean = 1.0 / self.labels.max(1) as f32;
+        let mean = mean_factor(batches);
         for parameter in &mut self.parameters {
             parameter.gradient.iter_mut().for_each(|g| *g *= mean);
         }
@@ -134,33 +128,32 @@ impl Engine for OrtEngine {
                 self.optimizer.update(self.updates, learning_rate, decay, weights, gradient, &mut p.moments);
             }
         }
-        self.labels = 0;
-        self.parameters.iter_mut().for_each(|p| p.gradient.fill(0.0));
-        Ok(norm)
+        Ok(Update { loss, gradient_norm: norm })
     }
 
     fn forward(&mut self, batch: &Batch) -> Result<Forward> {
-        let inputs = inputs(&self.inputs[1], batch, self.positions, &self.parameters)?;
+        let inputs = self.evaluation_inputs.tensors(batch, &mut Random::new(0, &[]))?;
+        let inputs = with_parameters(inputs, &self.parameters);
         let outputs = run(&mut self.evaluation, inputs)?;
         let loss = f64::from(output(&outputs, "loss")?[0]);
         Ok(Forward { loss, logits: output(&outputs, "logits")?.to_vec() })
     }
 
-    fn weights(&self) -> Tensors {
-        self.tensors(|p| p.weights.extract_tensor().1.to_vec())
+    fn weights(&self) -> Result<Tensors> {
+        Ok(self.tensors(|p| p.weights.extract_tensor().1.to_vec()))
     }
 
     fn set_weights(&mut self, weights: &Tensors) -> Result<()> {
         self.parameters.iter_mut().try_for_each(|p| p.set_weights(weights))
     }
 
-    fn state(&self) -> EngineState {
-        EngineState {
+    fn state(&self) -> Result<EngineState> {
+        Ok(EngineState {
             updates: self.updates,
-            weights: self.weights(),
+            weights: self.weights()?,
             first_moments: self.tensors(|p| p.moments.first.clone()),
             second_moments: self.tensors(|p| p.moments.second.clone()),
-        }
+        })
     }
 
     fn restore(&mut self, state: &EngineState) -> Result<()> {
@@ -174,57 +167,19 @@ impl Engine for OrtEngine {
     }
 }
 
-type Inputs<'a> = Vec<(Cow<'a, str>, SessionInputValue<'a>)>;
-
-/// What the graph's inputs `names` hold for `batch`, and the parameters.
-fn inputs<'a>(
-    names: &[String],
-    batch: &Batch,
-    positions: Positions,
+/// What the graph reads: the batch, and the parameters in place.
+fn with_parameters<'a>(
+    inputs: Vec<(&'a str, DynTensor)>,
     parameters: &'a [Parameter],
-) -> Result<Inputs<'a>> {
-    let (b, s, t) = (batch.sentences, batch.source_length, batch.target_length);
-    let mut inputs: Inputs<'a> = Vec::new();
-    for name in names.iter().filter(|name| !name.starts_with("dropout.")) {
-        let value: SessionInputValue<'a> = match name.as_str() {
-            "source" => ort_tensor(&[b * s], batch.source.clone())?.into(),
-            "source_positions" => ort_tensor(&[b * s], batch.source_positions())?.into(),
-            "source_mask" => ort_tensor(&[b, 1, 1, s], batch.source_mask.clone())?.into(),
-            "target" => ort_tensor(&[b * t], batch.target.clone())?.into(),
-            "target_positions" => ort_tensor(&[b * t], batch.target_positions())?.into(),
-            "source_buckets" => ort_tensor(&[s * s], buckets(positions, Direction::Both, s))?.into(),
-            "target_buckets" => ort_tensor(&[t * t], buckets(positions, Direction::Back, t))?.into(),
-            "causal_mask" => ort_tensor(&[1, 1, t, t], batch.causal_mask())?.into(),
-            "labels" => ort_tensor(&[b * t], batch.labels.clone())?.into(),
-            "label_weights" => ort_tensor(&[b * t, 1], batch.label_weights.clone())?.into(),
-            other => unreachable!("the emitter has no input {other}"),
-        };
-        inputs.push((name.clone().into(), value));
-    }
-    inputs.extend(parameters.iter().map(|p| (p.name.as_str().into(), (&p.weights).into())));
-    Ok(inputs)
+) -> Vec<(&'a str, SessionInputValue<'a>)> {
+    let inputs = inputs.into_iter().map(|(name, tensor)| (name, tensor.into()));
+    inputs.chain(parameters.iter().map(|p| (p.name.as_str(), (&p.weights).into()))).collect()
 }
 
-/// The distance buckets of all pairs of positions, query by query; none without relative positions.
-fn buckets(positions: Positions, direction: Direction, length: usize) -> Vec<i64> {
-    let Positions::Relative { buckets, max_distance } = positions else { return Vec::new() };
-    let pairs = (0..length).flat_map(|query| (0..length).map(move |key| (query, key)));
-    pairs.map(|(query, key)| distance_bucket(direction, buckets, max_distance, query, key) as i64).collect()
-}
-
-fn size(dim: Dim, batch: &Batch) -> usize {
-    match dim {
-        Dim::Fixed(size) => size,
-        Dim::Symbol("batch") => batch.sentences,
-        Dim::Symbol("source") => batch.source_length,
-        Dim::Symbol("target") => batch.target_length,
-        Dim::Symbol("source_tokens") => batch.sentences * batch.source_length,
-        Dim::Symbol("target_tokens") => batch.sentences * batch.target_length,
-        Dim::Symbol(other) => unreachable!("the emitter has no dimension {other}"),
-    }
-}
-
-fn run<'s>(session: &'s mut Session, inputs: Inputs<'_>) -> Result<SessionOutputs<'s>> {
+fn run<'s>(
+    session: &'s mut Session,
+    inputs: Vec<(&str, SessionInputValue<'_>)>,
+) -> Result<SessionOutputs<'s>> {
     session.run(SessionInputs::from(inputs)).map_err(|e| onnxruntime::failed("running the graph", &e))
 }
 
@@ -233,29 +188,6 @@ fn output<'o>(outputs: &'o SessionOutputs<'_>, name: &str) -> Result<&'o [f32]> 
     tensor.map(|(_, data)| data).map_err(|e| onnxruntime::failed("reading an output", &e))
 }
 
-fn ort_tensor<T: ort::value::PrimitiveTensorElementType + std::fmt::Debug + Clone + 'static>(
-    shape: &[usize],
-    data: Vec<T>,
-) -> Result<OrtTensor<T>> {
-    OrtTensor::from_array((shape.to_vec(), data)).map_err(|e| onnxruntime::failed("making a tensor", &e))
-}
-
-fn input_names(graph: &Graph) -> Vec<String> {
-    graph.inputs().iter().map(|&input| graph.name(input).to_owned()).collect()
-}
-
 fn gradient_name(parameter: &str) -> String {
     format!("gradient.{parameter}")
-}
-
-fn lookup<'t>(tensors: &'t Tensors, name: &str, shape: &[usize]) -> Result<&'t [f32]> {
-    match tensors.get(name) {
-        Some(tensor) if tensor.dims == shape => Ok(&tensor.values),
-        Some(tensor) => Err(schema(format!("{name} is {:?}, not {shape:?} as the spec says", tensor.dims))),
-        None => Err(schema(format!("{name} {shape:?} is missing"))),
-    }
-}
-
-fn schema(message: String) -> Error {
-    Error::new(ErrorKind::Schema, message)
 }

@@ -78,7 +78,7 @@ impl<E: Engine> Trainer<E> {
         }
         fs::create_dir_all(folder).map_err(|e| Error::io(format!("making {}", folder.display()), e))?;
         let log = Log::open(folder)?;
-        let average = (config.training.ema > 0.0).then(|| engine.weights());
+        let average = (config.training.ema > 0.0).then(|| engine.weights()).transpose()?;
         let (progress, folder, interrupt) = (Progress::default(), folder.to_owned(), Arc::default());
         Ok(Self {
             config,
@@ -207,19 +207,23 @@ impl<E: Engine> Trainer<E> {
         plan(&self.examples, self.config.training.batch_tokens, &mut random)
     }
 
+    fn batch(&self, indices: &[usize]) -> Batch {
+        let examples: Vec<&Example> = indices.iter().map(|&i| &self.examples[i]).collect();
+        Batch::new(&examples, self.spec.decoder_start)
+    }
+
     /// One update, from the next batches of `plan`.
     fn step(&mut self, plan: &[Vec<usize>], window: &mut Window) -> Result<()> {
         let step = self.progress.step + 1;
         let mut random = Random::new(self.config.seed, &[DROPOUT, step]);
-        for indices in plan.iter().skip(self.progress.batch).take(self.config.training.accumulate) {
-            let examples: Vec<&Example> = indices.iter().map(|&i| &self.examples[i]).collect();
-            let batch = Batch::new(&examples, self.spec.decoder_start);
-            window.loss += self.engine.accumulate(&batch, &mut random)?;
-            window.labels += batch.label_count();
-            self.progress.batch += 1;
-        }
+        let batches = plan.iter().skip(self.progress.batch).take(self.config.training.accumulate);
+        let batches: Vec<Batch> = batches.map(|indices| self.batch(indices)).collect();
         window.rate = self.config.schedule().rate(step);
-        window.norm = self.engine.update(window.rate)?;
+        let update = self.engine.update(&batches, window.rate, &mut random)?;
+        window.loss += update.loss;
+        window.labels += batches.iter().map(Batch::label_count).sum::<usize>();
+        window.norm = update.gradient_norm;
+        self.progress.batch += batches.len();
         if !(window.loss.is_finite() && window.norm.is_finite()) {
             let message = format!(
                 "the loss is {} and the gradient's norm {} at step {step}: lower the learning rate or raise warmup; \
@@ -231,21 +235,21 @@ impl<E: Engine> Trainer<E> {
             return Err(Error::new(ErrorKind::NonFinite, message));
         }
         self.progress.step = step;
-        self.move_average();
-        Ok(())
+        self.move_average()
     }
 
     /// Moves the average towards the weights. Early on it follows them faster, so that the start is soon forgotten.
-    fn move_average(&mut self) {
-        let Some(average) = &mut self.average else { return };
+    fn move_average(&mut self) -> Result<()> {
+        let Some(average) = &mut self.average else { return Ok(()) };
         let step = self.progress.step as f32;
         let decay = self.config.training.ema.min((1.0 + step) / (10.0 + step));
-        for (name, tensor) in self.engine.weights() {
+        for (name, tensor) in self.engine.weights()? {
             let Some(mean) = average.get_mut(&name) else { continue };
             for (mean, weight) in mean.values.iter_mut().zip(tensor.values) {
                 *mean += (1.0 - decay) * (weight - *mean);
             }
         }
+        Ok(())
     }
 
     /// Measures on the dev set with the weights that the run is judged by, and writes checkpoints. The newest comes
@@ -265,7 +269,7 @@ impl<E: Engine> Trainer<E> {
             self.progress.without_improvement = 0;
         }
         let kept = count > 1 && admit(&mut self.progress.kept, metric, (score, step), count);
-        let snapshot = self.snapshot();
+        let snapshot = self.snapshot()?;
         if improved {
             snapshot.write(&self.folder.join(BEST))?;
         }
@@ -283,7 +287,7 @@ impl<E: Engine> Trainer<E> {
             fs::rename(&last, &previous)
                 .map_err(|e| Error::io(format!("naming {}", previous.display()), e))?;
         }
-        self.snapshot().write(&last)
+        self.snapshot()?.write(&last)
     }
 
     /// The steps whose weights are kept, best first.
@@ -305,7 +309,7 @@ impl<E: Engine> Trainer<E> {
 
     /// What `weights` are worth, or those of the engine, which has them again afterwards.
     fn measure(&mut self, weights: Option<&Tensors>) -> Result<Measured> {
-        let trained = weights.map(|_| self.engine.weights());
+        let trained = weights.map(|_| self.engine.weights()).transpose()?;
         if let Some(weights) = weights {
             self.engine.set_weights(weights)?;
         }
@@ -318,14 +322,17 @@ impl<E: Engine> Trainer<E> {
     }
 
     /// The run as it stands.
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot {
+    ///
+    /// # Errors
+    /// When the engine cannot read its state.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        Ok(Snapshot {
             config: self.config.clone(),
             vocabularies: self.vocabularies.sections().map(<[u8]>::to_vec),
             progress: self.progress.clone(),
-            engine: self.engine.state(),
+            engine: self.engine.state()?,
             average: self.average.clone(),
-        }
+        })
     }
 }
 

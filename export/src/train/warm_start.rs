@@ -2,11 +2,10 @@
 
 use super::engine::Tensors;
 use super::snapshot::Snapshot;
-use crate::checkpoint::{Checkpoint, Tensor};
-use siskin::format::{File, Layout, Metadata, MetadataBuilder, SectionKind, Value};
+use crate::checkpoint::{Checkpoint, Tensor, spec_words};
+use siskin::format::{File, Layout, SectionKind};
 use siskin::model::{Model, ModelSpec, schema};
 use siskin::{Error, ErrorKind, Result};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// A model to start from.
@@ -60,7 +59,7 @@ impl WarmStart {
                 None => return fail(format!("tensor {name:?} {wanted:?} of the recipe is not in {path}")),
             }
         }
-        let (found, wanted) = (words(&self.spec)?, words(spec)?);
+        let (found, wanted) = (spec_words(&self.spec)?, spec_words(spec)?);
         match wanted.iter().find(|(key, word)| *key != "max_positions" && found.get(*key) != Some(word)) {
             Some((key, wanted)) => {
                 let found = found.get(key).map_or("not there", String::as_str);
@@ -71,19 +70,20 @@ impl WarmStart {
     }
 }
 
-/// The keys of a spec and their values.
-fn words(spec: &ModelSpec) -> Result<BTreeMap<String, String>> {
-    let mut section = MetadataBuilder::new();
-    spec.write(&mut section);
-    let word = |value| match value {
-        Value::U32(number) => number.to_string(),
-        Value::F32(number) => number.to_string(),
-        Value::Text(text) => text.to_owned(),
-        other => format!("{other:?}"),
-    };
-    let section = section.build();
-    let entries = Metadata::parse(&section, "spec")?.iter();
-    Ok(entries.map(|entry| (entry.key.to_owned(), word(entry.value))).collect())
+/// The spec and the weights of a model file, or else of a checkpoint of `siskin-export train`, as [`WarmStart::read`] reads
+/// them; vocabularies may be missing.
+///
+/// # Errors
+/// When the file is neither, or is damaged.
+pub fn read_model(path: &Path) -> Result<(ModelSpec, Tensors)> {
+    match Model::open(path) {
+        Ok(model) => Ok((model.spec().clone(), tensors(&model)?)),
+        Err(error) if error.kind() == ErrorKind::NotAModel => {
+            let Checkpoint { spec, tensors, .. } = Snapshot::read(path)?.model()?;
+            Ok((spec, tensors))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The tensors of `model` in f32.

@@ -2,7 +2,7 @@
 #![allow(dead_code)] // each test file uses a part of it
 
 use siskin::kernels::Activation;
-use siskin::model::{ModelSpec, NormKind, Positions, Presence, Tying};
+use siskin::model::{Autoregression, ModelSpec, NormKind, Positions, Presence, Tying};
 use siskin::nn::{FfnShape, NormOrder};
 use siskin_export::onnxruntime;
 use siskin_export::train::Config;
@@ -43,6 +43,7 @@ pub fn specs() -> Vec<(&'static str, ModelSpec)> {
         change(&mut spec);
         spec
     };
+    let ssru = |s: &mut ModelSpec| s.autoregression = Autoregression::Ssru;
     vec![
         ("pre-norm, GELU, sinusoidal, decoder tied", base.clone()),
         ("post-norm", with(&|s| (s.norm_order, s.final_norm) = (NormOrder::Post, Presence::Absent))),
@@ -57,5 +58,17 @@ pub fn specs() -> Vec<(&'static str, ModelSpec)> {
         ("all tied", with(&|s| (s.tying, s.source_vocabulary) = (Tying::All, 9))),
         ("embeddings tied", with(&|s| (s.tying, s.source_vocabulary) = (Tying::Embeddings, 9))),
         ("nothing tied, scaled output", with(&|s| (s.tying, s.output_scale) = (Tying::None, 0.25))),
+        ("SSRU", with(&ssru)),
+        ("SSRU, post-norm, no positions", {
+            let mut spec = with(&ssru);
+            (spec.norm_order, spec.final_norm) = (NormOrder::Post, Presence::Absent);
+            (spec.positions, spec.biases) = (Positions::None, Presence::Absent);
+            spec
+        }),
+        ("SSRU, relative positions of sources", {
+            let mut spec = with(&ssru);
+            spec.positions = Positions::Relative { buckets: 8, max_distance: 5 };
+            spec
+        }),
     ]
 }
