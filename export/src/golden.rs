@@ -21,7 +21,8 @@ pub fn with_golden(bytes: &[u8], sources: &[&str]) -> Result<Vec<u8>> {
     Ok(writer.finish())
 }
 
-/// Up to `count` lines of the file at `path` that are not blank, at equal distances from the first to the end.
+/// Up to `count` lines of the file at `path` that are not blank, at equal distances from the first to the end; of lines
+/// with a TAB, as in files of pairs, what stands before it.
 ///
 /// # Errors
 /// [`ErrorKind::Io`] if the file cannot be read as UTF-8, [`ErrorKind::InvalidOption`] if it has no such line or
@@ -35,5 +36,6 @@ pub fn read_sources(path: &Path, count: usize) -> Result<Vec<String>> {
         let message = format!("{}: no golden sentences in it, or none asked for", path.display());
         return Err(Error::new(ErrorKind::InvalidOption, message));
     }
-    Ok((0..count).map(|i| lines[i * lines.len() / count].to_owned()).collect())
+    let source = |line: &str| line.split('\t').next().unwrap_or_default().to_owned();
+    Ok((0..count).map(|i| source(lines[i * lines.len() / count])).collect())
 }

@@ -25,6 +25,8 @@ fn sources_are_spread_over_the_file() {
     std::fs::write(&path, lines.concat()).unwrap();
     assert_eq!(read_sources(&path, 4).unwrap(), ["line 0", "line 2", "line 5", "line 7"]);
     assert_eq!(read_sources(&path, 99).unwrap().len(), 10);
+    std::fs::write(&path, "source\ttarget\tanother\nalone\n").unwrap();
+    assert_eq!(read_sources(&path, 9).unwrap(), ["source", "alone"]);
     assert!(read_sources(&path, 0).is_err());
     std::fs::write(&path, "\n \n").unwrap();
     assert!(read_sources(&path, 4).unwrap_err().to_string().contains("no golden sentences"));

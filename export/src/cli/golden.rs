@@ -17,7 +17,7 @@ pub const COUNT: usize = 50;
 pub struct Arguments {
     /// The model file; it is replaced by one with golden sentences
     file: PathBuf,
-    /// Sources, one a line
+    /// Sources, one a line; of pairs only the source is taken
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
     /// How many of the lines to take, spread over the whole file

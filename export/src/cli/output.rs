@@ -20,7 +20,7 @@ pub struct OutputArguments {
     /// Element type of the weight matrices
     #[arg(long = "type", value_enum, default_value = "int8")]
     precision: Type,
-    /// Sources, one a line, of which some become golden sentences (see `siskin-export golden`)
+    /// Sources, one a line, or pairs, of which some become golden sentences (see `siskin-export golden`)
     #[arg(long, value_name = "FILE")]
     golden: Option<PathBuf>,
     #[command(flatten)]
