@@ -1,6 +1,6 @@
 //! Scaled dot-product attention of one query row (Vaswani et al. 2017, eq. 1), all heads.
 
-use super::lanes::{LANES, dot};
+use super::lanes::{LANES, combine, dot};
 use super::softmax::softmax;
 
 /// The operands of one attention; n is `keys.len()`.
@@ -8,8 +8,8 @@ use super::softmax::softmax;
 pub struct Attention<'a> {
     /// \[H * width\].
     pub query: &'a [f32],
-    /// n rows of \[H * width\].
-    pub keys: Rows<'a>,
+    /// n keys of \[H * width\].
+    pub keys: Keys<'a>,
     /// n rows of \[H * width\].
     pub values: Rows<'a>,
     /// H.
@@ -18,6 +18,51 @@ pub struct Attention<'a> {
     pub scale: f32,
     /// Added to the scaled products, [H, n]: relative positions, or -infinity where attention is masked.
     pub bias: Option<&'a [f32]>,
+}
+
+/// The keys of an attention. Their layout changes the speed, never a bit.
+#[derive(Clone, Copy, Debug)]
+pub enum Keys<'a> {
+    /// A row for each key: as a cache grows.
+    Rows(Rows<'a>),
+    /// A column for each key: eight of them are multiplied at once, without a sum across lanes.
+    Columns(Columns<'a>),
+}
+
+impl Keys<'_> {
+    /// Number of keys.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Rows(rows) => rows.len(),
+            Self::Columns(columns) => columns.count,
+        }
+    }
+
+    /// Whether there are no keys.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Columns of a buffer with a row for each dimension: element d of column i is `data[d * stride + first + i]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Columns<'a> {
+    /// The buffer.
+    pub data: &'a [f32],
+    /// Elements from one row to the next.
+    pub stride: usize,
+    /// The first column.
+    pub first: usize,
+    /// How many.
+    pub count: usize,
+}
+
+impl<'a> Columns<'a> {
+    /// Element `d` of the columns from `i` on.
+    #[inline(always)]
+    fn from(&self, d: usize, i: usize) -> &'a [f32] {
+        &self.data[d * self.stride + self.first + i..]
+    }
 }
 
 /// Rows somewhere in a buffer: row i is `data[index(i) * stride + offset ..]`.
@@ -85,9 +130,16 @@ pub(super) fn attend(attention: &Attention<'_>, probabilities: &mut [f32], out: 
     for head in 0..heads {
         let from = head * width;
         let weights = &mut probabilities[head * n..][..n];
-        for (i, weight) in weights.iter_mut().enumerate() {
-            *weight = dot(&query[from..][..width], keys.part(i, from, width)) * scale;
+        let query = &query[from..][..width];
+        match &keys {
+            Keys::Rows(keys) => {
+                for (i, weight) in weights.iter_mut().enumerate() {
+                    *weight = dot(query, keys.part(i, from, width));
+                }
+            }
+            Keys::Columns(keys) => dot_columns(query, keys, from, weights),
         }
+        weights.iter_mut().for_each(|weight| *weight *= scale);
         if let Some(bias) = bias {
             super::activation::add(&bias[head * n..][..n], weights);
         }
@@ -101,6 +153,41 @@ pub(super) fn attend(attention: &Attention<'_>, probabilities: &mut [f32], out: 
         rest.fill(0.0);
         weighted_sum(weights, &values, from + blocks.len() * COLUMNS, rest);
     }
+}
+
+/// The products of `query` with elements `[from, from + query.len())` of every column.
+#[inline(always)]
+fn dot_columns(query: &[f32], keys: &Columns<'_>, from: usize, out: &mut [f32]) {
+    let (blocks, rest) = out.as_chunks_mut::<LANES>();
+    let done = blocks.len() * LANES;
+    for (b, block) in blocks.iter_mut().enumerate() {
+        *block = dot_block(query, keys, from, b * LANES);
+    }
+    for (i, out) in rest.iter_mut().enumerate() {
+        [*out] = dot_block(query, keys, from, done + i);
+    }
+}
+
+/// The products of `query` with N columns from `first` on, each summed as [`dot`] sums.
+#[inline(always)]
+fn dot_block<const N: usize>(query: &[f32], keys: &Columns<'_>, from: usize, first: usize) -> [f32; N] {
+    let mut lanes = [[0.0; N]; LANES];
+    let add = |lane: &mut [f32; N], d: usize, query: f32| {
+        let keys = &keys.from(from + d, first)[..N];
+        for n in 0..N {
+            lane[n] += query * keys[n];
+        }
+    };
+    let (chunks, rest) = query.as_chunks::<LANES>();
+    for (c, chunk) in chunks.iter().enumerate() {
+        for l in 0..LANES {
+            add(&mut lanes[l], c * LANES + l, chunk[l]);
+        }
+    }
+    for (l, &query) in rest.iter().enumerate() {
+        add(&mut lanes[l], chunks.len() * LANES + l, query);
+    }
+    core::array::from_fn(|n| combine(lanes.map(|lane| lane[n]), |a, b| a + b))
 }
 
 /// Adds `sum over i of weights[i] * values[i][from..]` to `out`, in the order of the rows.

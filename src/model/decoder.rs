@@ -4,7 +4,7 @@ use super::buffers::Buffers;
 use super::cache::{Hypotheses, Sources};
 use super::spec::ModelSpec;
 use super::weights::{Decoder, History};
-use crate::kernels::{Activation, Attention, Residual, RowIndex, Rows};
+use crate::kernels::{Activation, Attention, Keys, Residual, RowIndex, Rows};
 use crate::nn::{
     Alignments, AttendRows, Context, CrossAttention, FfnBuffers, Norm, Query, SelfAttention, Ssru, SsruRows,
     attend_rows,
@@ -104,7 +104,7 @@ impl Step<'_> {
             let part = |offset| Rows { data: history, stride: 2 * inner, offset, index };
             let attention = Attention {
                 query: &qkv[row * 3 * inner..][..inner],
-                keys: part(0),
+                keys: Keys::Rows(part(0)),
                 values: part(inner),
                 heads: spec.heads,
                 scale: spec.attention_scale,
@@ -158,7 +158,7 @@ impl Step<'_> {
             let part = |offset| Rows { data: memory, stride: 2 * inner, offset, index };
             let attention = Attention {
                 query: &query[row * inner..][..inner],
-                keys: part(0),
+                keys: Keys::Rows(part(0)),
                 values: part(inner),
                 heads: spec.heads,
                 scale: spec.attention_scale,

@@ -4,7 +4,7 @@ use super::buffers::Buffers;
 use super::cache::Sources;
 use super::spec::ModelSpec;
 use super::weights::Encoder;
-use crate::kernels::{Activation, Attention, Residual, RowIndex, Rows};
+use crate::kernels::{Activation, Attention, Columns, Keys, Residual, RowIndex, Rows};
 use crate::nn::{AttendRows, Context, FfnBuffers, Query, attend_rows};
 
 /// Runs the encoder over the packed sources; the memory [N, D] is in the first rows of `buffers.x`.
@@ -18,7 +18,9 @@ pub(super) fn encode(
     let (d, inner, order) = (spec.d_model, spec.inner_width(), spec.norm_order);
     let n = sources.tokens.len();
     let stride = buffers.attention_stride;
-    let Buffers { x, normed, wide, narrow, quantized, attention, positions, .. } = buffers;
+    let Buffers { x, normed, wide, narrow, quantized, attention, memory, positions, .. } = buffers;
+    // Until there is a memory, its room holds the keys of a layer, transposed.
+    let keys = &mut memory[0][..n * inner]; // [I, N]
     let x = &mut x[..n * d]; // [N, D]
     encoder.side.embedding.forward(ctx, &sources.tokens, x);
     for (row, x) in x.chunks_exact_mut(d).enumerate() {
@@ -42,14 +44,19 @@ pub(super) fn encode(
             alignments: None,
         };
         let qkv = &*qkv;
+        for (d, keys) in keys.chunks_exact_mut(n).enumerate() {
+            for (key, qkv) in keys.iter_mut().zip(qkv.chunks_exact(3 * inner)) {
+                *key = qkv[inner + d];
+            }
+        }
+        let keys = &*keys;
         attend_rows(ctx, rows, |row| {
             let (first, count) = sources.span(sources.sentence_of(row));
             let index = RowIndex::Range { first, count };
-            let part = |offset| Rows { data: qkv, stride: 3 * inner, offset, index };
             let attention = Attention {
                 query: &qkv[row * 3 * inner..][..inner],
-                keys: part(inner),
-                values: part(2 * inner),
+                keys: Keys::Columns(Columns { data: keys, stride: n, first, count }),
+                values: Rows { data: qkv, stride: 3 * inner, offset: 2 * inner, index },
                 heads: spec.heads,
                 scale: spec.attention_scale,
                 bias: None,

@@ -5,7 +5,7 @@
 //! of [`EPSILON`], it is the number of roundings that reach the result.
 
 use super::{EPSILON, Random, Unaligned, assert_same_bits, tables};
-use crate::kernels::{Activation, Attention, Kernels, RowIndex, Rows, reference};
+use crate::kernels::{Activation, Attention, Columns, Kernels, Keys, RowIndex, Rows, reference};
 
 const LENGTHS: [usize; 17] = [1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100, 127, 512, 1003];
 
@@ -261,7 +261,7 @@ impl AttentionCase {
         let rows = |offset| Rows { data: self.cache.get(), stride: 2 * d + 3, offset, index };
         Attention {
             query: self.query.get(),
-            keys: rows(0),
+            keys: Keys::Rows(rows(0)),
             values: rows(d),
             heads: self.heads,
             scale: 0.3,
@@ -269,18 +269,31 @@ impl AttentionCase {
         }
     }
 
+    /// The keys as columns, with an unused one before and behind them.
+    fn transposed(&self, index: RowIndex<'_>) -> Vec<f32> {
+        let Keys::Rows(keys) = self.attention(index).keys else { panic!("the case has rows") };
+        let row = |d| {
+            let keys = (0..keys.len()).map(move |i| keys.part(i, d, 1)[0]);
+            [f32::NAN].into_iter().chain(keys).chain([f32::NAN])
+        };
+        (0..self.heads * self.width).flat_map(row).collect()
+    }
+
     fn run(&self, index: RowIndex<'_>) {
         let attention = self.attention(index);
         let n = attention.keys.len();
-        let attend = |kernels: &Kernels| {
+        let attend = |kernels: &Kernels, attention: &Attention<'_>| {
             let (mut p, mut out) = (vec![f32::NAN; self.heads * n], vec![f32::NAN; self.heads * self.width]);
-            kernels.attend(&attention, &mut p, &mut out);
+            kernels.attend(attention, &mut p, &mut out);
             (p, out)
         };
-        let (portable_p, portable) = attend(tables()[0]);
+        let (portable_p, portable) = attend(tables()[0], &attention);
         self.check(&attention, &portable_p, &portable);
-        for kernels in tables() {
-            let (p, out) = attend(kernels);
+        let data = self.transposed(index);
+        let columns = Keys::Columns(Columns { data: &data, stride: n + 2, first: 1, count: n });
+        let transposed = Attention { keys: columns, ..attention };
+        for (kernels, attention) in tables().iter().flat_map(|&k| [(k, &attention), (k, &transposed)]) {
+            let (p, out) = attend(kernels, attention);
             assert_same_bits(&p, &portable_p, &format!("{kernels:?}: probabilities"));
             assert_same_bits(
                 &out,
@@ -295,8 +308,8 @@ impl AttentionCase {
         for head in 0..self.heads {
             let query = reference::widen(&attention.query[head * width..][..width]);
             let part = |rows: &Rows<'_>, i| reference::widen(rows.part(i, head * width, width));
-            let score =
-                |i| reference::dot(query.iter().copied(), part(&attention.keys, i).into_iter()).0 * 0.3;
+            let Keys::Rows(keys) = &attention.keys else { panic!("the case has rows") };
+            let score = |i| reference::dot(query.iter().copied(), part(keys, i).into_iter()).0 * 0.3;
             let bias = |i| attention.bias.map_or(0.0, |bias| f64::from(bias[head * n + i]));
             let want = reference::softmax(&(0..n).map(|i| score(i) + bias(i)).collect::<Vec<f64>>());
             // Scores are at most 4 * 0.3 * width + 1, each off by width / 8 + 6 roundings of that.

@@ -1,7 +1,7 @@
 //! The engine that runs on ONNX Runtime's training API: it accumulates, clips and steps.
 //!
 //! The gradients are those of our own [`autodiff`](crate::onnx::autodiff), so both engines compute the same numbers; the
-//! API does the rest with the models of [`artifacts`] and the state of [`checkpoint`]. Two things are done around it:
+//! API does the rest with the models of `artifacts` and the state of `checkpoint`. Two things are done around it:
 //! the decay of weights, which the API's optimizer applies to all parameters or none, and the norm of the gradient,
 //! which it does not tell, so the training model computes it.
 
