@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use half::f16;
-use siskin::kernels::{Activation, Activations, Attention, Epilogue, Kernels, RowIndex, Rows};
+use siskin::kernels::{Activation, Activations, Attention, Epilogue, Kernels, Keys, RowIndex, Rows};
 use siskin::tensor::{ColumnsMut, Dtype, Matrix, PANEL_ROWS, Panels};
 
 /// Outputs and inputs: an attention projection, both halves of a feed-forward block, a vocabulary.
@@ -135,7 +135,8 @@ fn rows(kernels: &Kernels) {
         index: RowIndex::Range { first: 0, count: n },
     };
     let query = vec![0.2; heads * width];
-    let attention = Attention { query: &query, keys: part, values: part, heads, scale: 0.125, bias: None };
+    let attention =
+        Attention { query: &query, keys: Keys::Rows(part), values: part, heads, scale: 0.125, bias: None };
     let (mut p, mut out) = (vec![0.0; heads * n], vec![0.0; heads * width]);
     let time = seconds(|| kernels.attend(black_box(&attention), &mut p, &mut out));
     let macs = (2 * n * heads * width) as f64;
