@@ -12,7 +12,7 @@ use siskin::model::ModelSpec;
 use siskin_export::checkpoint::Tensor;
 use siskin_export::onnx::ElementType;
 use siskin_export::onnx::proto::TensorProto;
-use siskin_export::onnx::transformer::{Dropout, Emitted, Regularization, emit};
+use siskin_export::onnx::transformer::{Arithmetic, Dropout, Emitted, Regularization, emit};
 use siskin_export::onnxruntime;
 use siskin_export::train::OrtEngine;
 use siskin_export::train::adamw::AdamW;
@@ -25,8 +25,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// Label smoothing alone: a dropout mask is a factor like any other.
-const REGULARIZATION: Regularization =
-    Regularization { dropout: Dropout { residual: 0.0, attention: 0.0, ffn: 0.0 }, label_smoothing: 0.1 };
+const REGULARIZATION: Regularization = Regularization {
+    dropout: Dropout { residual: 0.0, attention: 0.0, ffn: 0.0 },
+    label_smoothing: 0.1,
+    arithmetic: Arithmetic::F32,
+};
 const FIXTURE: &[u8] = include_bytes!("gradients.safetensors");
 /// The largest difference in a tensor, relative to the largest value of that tensor. ONNX Runtime 1.32.0 shows 3.7e-6, and
 /// 1.19.2 shows 1.4e-5 where gradients are smallest; a rule that is wrong by 0.01 % shows 1e-4.
@@ -153,6 +156,7 @@ fn constant<T: Bytes>(name: &str, element_type: ElementType, dims: &[usize], val
         data_type: element_type as i32,
         name: name.into(),
         raw_data: values.iter().flat_map(Bytes::bytes).collect(),
+        ..TensorProto::default()
     }
 }
 
