@@ -44,7 +44,7 @@ pub(super) fn encode(
             alignments: None,
         };
         let qkv = &*qkv;
-        for (d, keys) in keys.chunks_exact_mut(n).enumerate() {
+        for (d, keys) in keys.chunks_exact_mut(n.max(1)).enumerate() {
             for (key, qkv) in keys.iter_mut().zip(qkv.chunks_exact(3 * inner)) {
                 *key = qkv[inner + d];
             }
