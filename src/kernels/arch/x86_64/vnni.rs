@@ -91,7 +91,10 @@ impl<E: Encoding> Tile for Int8<E> {
     #[inline(always)]
     unsafe fn load_a(row: *const i8, _stride: usize) -> Self::A {
         // SAFETY: the caller lets us read 4 elements; AVX2 is its promise. Flipping the sign bit adds 128.
-        unsafe { _mm256_set1_epi32(row.cast::<i32>().read_unaligned() ^ 0x8080_8080_u32 as i32) }
+        unsafe {
+            let group = _mm256_set1_epi32(row.cast::<i32>().read_unaligned());
+            _mm256_xor_si256(group, _mm256_set1_epi8(-128))
+        }
     }
 
     #[inline(always)]
