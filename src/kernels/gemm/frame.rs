@@ -79,11 +79,11 @@ const MAX_ROWS: usize = 2;
 pub(in crate::kernels) const MAX_DEPTH: usize = 16;
 /// Rows of the largest tile, all operands together.
 const MAX_TILE_ROWS: usize = 8;
-/// How far ahead of the weights in use the next are asked for: in each of several panels, and in a single one.
+/// How far ahead of the weights in use the next are asked for: in each of several panels, and in a single one. The last
+/// rows of a block of panels that is not larger than `HELD_BYTES` ask for the block behind it.
 const PREFETCH_BYTES: usize = 1024;
 const PREFETCH_BYTES_OF_ONE: usize = 4096;
-/// What a prefetch gets.
-const CACHE_LINE: usize = 64;
+const HELD_BYTES: usize = 16 << 10;
 
 /// One call of a product: validated by [`Kernels::gemm`](crate::kernels::Kernels::gemm).
 pub(in crate::kernels) struct Product<'a, I, W> {
@@ -214,14 +214,16 @@ unsafe fn panel_block<T: Tile, const R: usize, const P: usize>(
     let (mut row, rows) = (0, out.rows());
     while row < rows {
         let (inputs, left) = (&product.inputs[row * depth..], rows - row);
+        let last = left <= R * T::ROWS && size_of_val(weights) <= HELD_BYTES;
+        let ahead = if last { size_of_val(weights) } else { PREFETCH_BYTES };
         // SAFETY: the caller's promise.
         let done = unsafe {
             if left >= R * T::ROWS {
-                tile::<T, R, P>(inputs, left, weights, depth, sums)
+                tile::<T, R, P>(inputs, left, weights, depth, ahead, sums)
             } else if left >= 2 * T::ROWS {
-                tile::<T, 2, P>(inputs, left, weights, depth, sums)
+                tile::<T, 2, P>(inputs, left, weights, depth, ahead, sums)
             } else {
-                tile::<T, 1, P>(inputs, left, weights, depth, sums)
+                tile::<T, 1, P>(inputs, left, weights, depth, ahead, sums)
             }
         };
         for (r, sums) in sums[..done].iter().enumerate() {
@@ -241,6 +243,7 @@ unsafe fn tile<T: Tile, const R: usize, const P: usize>(
     left: usize,
     weights: &[T::Weight],
     depth: usize,
+    ahead: usize,
     sums: &mut [[[T::Sum; PANEL_ROWS]; P]],
 ) -> usize {
     const { assert!(R * T::ROWS <= MAX_TILE_ROWS && T::DEPTH <= MAX_DEPTH) };
@@ -255,7 +258,8 @@ unsafe fn tile<T: Tile, const R: usize, const P: usize>(
     unsafe {
         let mut acc = [[T::zero(); P]; R];
         let (a, w) = (inputs.as_ptr(), weights.as_ptr());
-        let operands = Operands { a, stride: depth, second, w, lane_a: 0, lane_w: depth, step: T::DEPTH };
+        let operands =
+            Operands { a, stride: depth, second, w, lane_a: 0, lane_w: depth, step: T::DEPTH, ahead };
         steps::<T, R, P>(&mut acc, &operands, whole);
         if T::DEPTH > T::Sum::K_PADDING && whole < depth {
             let left = depth - whole;
@@ -311,6 +315,8 @@ struct Operands<I, W> {
     lane_w: usize,
     /// Elements along K from one step to the next.
     step: usize,
+    /// Bytes from the weights in use to those that are asked for.
+    ahead: usize,
 }
 
 /// Adds products to every sum of a tile, for each k below `end` that is a multiple of the step.
@@ -324,23 +330,13 @@ unsafe fn steps<T: Tile, const R: usize, const P: usize>(
     operands: &Operands<T::Input, T::Weight>,
     end: usize,
 ) {
-    let Operands { a, stride, second, w, lane_a, lane_w, step } = *operands;
-    let bytes = |k: usize| PANEL_ROWS * k * size_of::<T::Weight>();
-    let one_panel = lane_a != 0;
+    let Operands { a, stride, second, w, lane_a, lane_w, step, ahead } = *operands;
     for k in (0..end).step_by(step) {
-        let ahead = match one_panel {
-            true => PREFETCH_BYTES_OF_ONE,
-            false if bytes(end - k) > PREFETCH_BYTES => PREFETCH_BYTES,
-            // Where panels end, what is needed next is the beginning of the P panels behind them.
-            false => PREFETCH_BYTES + bytes((P - 1) * lane_w),
-        };
         // SAFETY: the caller's promises.
         unsafe {
             unroll!(p < P, {
                 let w = w.add((p * lane_w + k) * PANEL_ROWS);
-                if !one_panel || bytes(p * lane_w).is_multiple_of(CACHE_LINE) {
-                    T::prefetch(w.wrapping_byte_add(ahead));
-                }
+                T::prefetch(w.wrapping_byte_add(ahead));
                 let w = T::load_w(w);
                 unroll!(r < R, {
                     let a = T::load_a(a.add(r * T::ROWS * stride + p * lane_a + k), second);
@@ -368,7 +364,16 @@ unsafe fn row_by_panel<T: Tile, const C: usize>(
     unsafe {
         let mut acc = [[T::zero(); C]; 1];
         let (a, w) = (input.as_ptr(), weights.as_ptr());
-        let operands = Operands { a, stride: 0, second: 0, w, lane_a: T::DEPTH, lane_w: T::DEPTH, step };
+        let operands = Operands {
+            a,
+            stride: 0,
+            second: 0,
+            w,
+            lane_a: T::DEPTH,
+            lane_w: T::DEPTH,
+            step,
+            ahead: PREFETCH_BYTES_OF_ONE,
+        };
         steps::<T, 1, C>(&mut acc, &operands, whole);
         for (acc, part) in acc[0].iter().zip(&mut parts) {
             T::store(*acc, part, 1);
@@ -378,7 +383,14 @@ unsafe fn row_by_panel<T: Tile, const C: usize>(
     if whole < depth {
         // SAFETY: the caller's promise.
         unsafe {
-            tile::<T, 1, 1>(&input[whole..], 1, &weights[PANEL_ROWS * whole..], depth - whole, &mut rest)
+            tile::<T, 1, 1>(
+                &input[whole..],
+                1,
+                &weights[PANEL_ROWS * whole..],
+                depth - whole,
+                PREFETCH_BYTES,
+                &mut rest,
+            )
         };
     }
     let [[mut sums]] = rest;
@@ -398,36 +410,45 @@ fn finish<T: Tile>(
     sums: &[T::Sum; PANEL_ROWS],
     out: &mut ColumnsMut<'_>,
 ) {
-    let (epilogue, column) = (product.epilogue, panel * PANEL_ROWS);
-    let mut values = T::Sum::scale(sums, T::OFFSET, &product.scales, row, panel);
-    let columns = &mut out.row_mut(row)[column - product.panels.start * PANEL_ROWS..];
-    let width = columns.len().min(PANEL_ROWS);
-    let out = &mut columns[..width];
-    if let Some(bias) = epilogue.bias {
-        let bias = whole_panel(&bias[column..]);
+    let values = T::Sum::scale(sums, T::OFFSET, &product.scales, row, panel);
+    let bias = product.epilogue.bias.map(|bias| &bias[panel * PANEL_ROWS..]);
+    let out = &mut out.row_mut(row)[(panel - product.panels.start) * PANEL_ROWS..];
+    match out.first_chunk_mut() {
+        Some(out) => apply(product.epilogue, values, bias.and_then(<[f32]>::first_chunk), out),
+        None => {
+            let (mut whole, bias) = (filled_up(out), bias.map(filled_up));
+            apply(product.epilogue, values, bias.as_ref(), &mut whole);
+            out.copy_from_slice(&whole[..out.len()]);
+        }
+    }
+}
+
+/// The epilogue of 8 values, whose `bias` is given where there is one.
+#[inline(always)]
+fn apply(
+    epilogue: &Epilogue<'_>,
+    mut values: [f32; PANEL_ROWS],
+    bias: Option<&[f32; PANEL_ROWS]>,
+    out: &mut [f32; PANEL_ROWS],
+) {
+    if let Some(bias) = bias {
         for i in 0..PANEL_ROWS {
             values[i] += bias[i];
         }
     }
     activate(epilogue.activation, &mut values);
     if epilogue.residual == Residual::Add {
-        let residual = whole_panel(out);
         for i in 0..PANEL_ROWS {
-            values[i] += residual[i];
+            values[i] += out[i];
         }
     }
-    match out.first_chunk_mut() {
-        Some(whole) => *whole = values,
-        None => out.copy_from_slice(&values[..out.len()]),
-    }
+    *out = values;
 }
 
-/// The first 8 of `x`, filled up with zeros.
+/// Fewer than 8 numbers, filled up with zeros.
 #[inline(always)]
-fn whole_panel(x: &[f32]) -> [f32; PANEL_ROWS] {
-    x.first_chunk().copied().unwrap_or_else(|| {
-        let mut filled = [0.0; PANEL_ROWS];
-        filled[..x.len()].copy_from_slice(x);
-        filled
-    })
+fn filled_up(x: &[f32]) -> [f32; PANEL_ROWS] {
+    let mut filled = [0.0; PANEL_ROWS];
+    filled[..x.len()].copy_from_slice(x);
+    filled
 }
