@@ -95,6 +95,11 @@ impl Translator {
         &self.cancellation
     }
 
+    /// Replaces it, so that what ended an earlier request cannot end a later one.
+    pub fn set_cancellation(&mut self, cancellation: Cancellation) {
+        self.cancellation = cancellation;
+    }
+
     /// Bytes of working memory for `batch` sources of up to `source` tokens that are computed together, the model's own
     /// bytes not counted: what [`Limits::max_memory`](super::Limits::max_memory) is held against.
     ///
