@@ -22,8 +22,8 @@ SHAPES = {
     "small": dict(d_model=256, heads=4, ffn_width=1024, encoder_layers=4, decoder_layers=2),
     "base": dict(d_model=512, heads=8, ffn_width=2048, encoder_layers=6, decoder_layers=2),
 }
-# Siskin's engines by their arguments.
-ENGINES = {"ort": [], "ort-training": ["--engine", "ort-training"]}
+# Siskin's engines and their arguments.
+ENGINES = {engine: ["--engine", engine] for engine in ("ort", "ort-training")}
 # Lines of the log: the first is not counted, as engines make plans and take memory then.
 STEPS_A_LINE = 2
 
@@ -74,23 +74,25 @@ def random_pairs(path, vocabulary, count=5000):
     path.write_text("".join(f"{source}\t{text()}\n" for source in [*everything, *(text() for _ in range(count))]))
 
 
-def run(command, log):
-    """Lines of JSON that a command wrote, and the most memory that it had resident, in MB."""
-    with open(log, "w") as file:
+def run(command, output):
+    """The most memory that a command had resident, in MB; what it said is in the file `output`."""
+    with open(output, "w") as file:
         process = subprocess.Popen(list(map(str, command)), stdout=file, stderr=subprocess.STDOUT)
         _, status, usage = os.wait4(process.pid, 0)
-    lines = log.read_text().splitlines()
     if status:
+        lines = output.read_text().splitlines()
         errors = [line for line in lines if "error" in line.lower()] or lines[-1:] or ["it said nothing"]
         raise Absent(errors[0])
-    return [json.loads(line) for line in lines if line.startswith("{")], usage.ru_maxrss * 1024e-6
+    return usage.ru_maxrss * 1024e-6
 
 
-def measure(command, log):
-    lines, memory = run(command, log)
+def measure(command, out):
+    """Runs a command that writes its progress to `out`/log.jsonl."""
+    memory = run(command, out.with_suffix(".output"))
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     steps = [line for line in lines if "target_tokens_per_second" in line]
     rates = [line["target_tokens_per_second"] for line in steps][1:]
-    parameters = next(line["model"] for line in lines if "model" in line)
+    parameters = next(line["model"] for line in lines if "model" in line).split(" ")[0]
     return dict(rate=statistics.median(rates), memory=memory, parameters=parameters, loss=steps[-1]["loss"])
 
 
@@ -119,7 +121,7 @@ def main():
             except Absent as reason:
                 absent[engine] = str(reason)
                 continue
-            job = SHAPES[options.shape] | numbers | dict(pairs=str(pairs), threads=options.threads)
+            job = SHAPES[options.shape] | numbers | dict(pairs=str(pairs), out=str(out), threads=options.threads)
             commands[engine] = [python, HERE / "torch_training.py", json.dumps(job)]
         else:
             train = [target / "release/siskin-export", "train", "--pairs", pairs, "--dev", dev, "--config", recipe]
@@ -133,7 +135,7 @@ def main():
             # A run that is there would be continued.
             subprocess.run(["rm", "-rf", folder / engine], check=True)
             try:
-                results[engine].append(measure(commands[engine], folder / f"{engine}.log"))
+                results[engine].append(measure(commands[engine], folder / engine))
                 print(f"round {round + 1}: {engine} {results[engine][-1]}", flush=True)
             except Absent as reason:
                 absent[engine] = str(reason)
@@ -147,7 +149,7 @@ def table(options, results):
         f"{options.shape}, batches of {options.batch_tokens} tokens, {options.threads} threads, medians of "
         f"{options.rounds} runs of {options.steps} steps",
         "",
-        "| engine | target tokens/s (lowest-highest) | peak RSS MB | loss | model |",
+        "| engine | target tokens/s (lowest-highest) | peak RSS MB | loss | parameters |",
         "|---|---|---|---|---|",
     ]
     for engine, runs in results.items():

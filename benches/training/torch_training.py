@@ -5,6 +5,7 @@ import math
 import random
 import sys
 import time
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -92,7 +93,9 @@ def main():
         dict(params=[p for p in parameters if p.ndim == 1], weight_decay=0.0),
     ]
     optimizer = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.98), eps=1e-9, fused=True)
-    print(json.dumps(dict(model=f"{sum(p.numel() for p in parameters)} parameters, {vocabulary} tokens")), flush=True)
+    Path(job["out"]).mkdir()
+    log = open(Path(job["out"]) / "log.jsonl", "w", buffering=1)
+    print(json.dumps(dict(model=f"{sum(p.numel() for p in parameters)} parameters, {vocabulary} tokens")), file=log)
     start, tokens, losses = time.perf_counter(), 0, 0.0
     for step, batch in zip(range(1, job["steps"] + 1), batches(pairs, job["batch_tokens"])):
         sources, targets = zip(*batch)
@@ -111,7 +114,7 @@ def main():
         tokens, losses = tokens + count, losses + loss.item() * count
         if step % job["log_every"] == 0:
             rate = tokens / (time.perf_counter() - start)
-            print(json.dumps(dict(step=step, loss=losses / tokens, target_tokens_per_second=rate)), flush=True)
+            print(json.dumps(dict(step=step, loss=losses / tokens, target_tokens_per_second=rate)), file=log)
             start, tokens, losses = time.perf_counter(), 0, 0.0
 
 

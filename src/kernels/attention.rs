@@ -1,6 +1,6 @@
 //! Scaled dot-product attention of one query row (Vaswani et al. 2017, eq. 1), all heads.
 
-use super::lanes::{LANES, combine, dot};
+use super::lanes::{LANES, dot};
 use super::softmax::softmax;
 
 /// The operands of one attention; n is `keys.len()`.
@@ -106,22 +106,35 @@ impl<'a> Rows<'a> {
         self.len() == 0
     }
 
+    /// Position of row `i` in the buffer.
+    #[inline(always)]
+    fn position(&self, i: usize) -> usize {
+        match self.index {
+            RowIndex::Range { first, .. } => first + i,
+            RowIndex::List(list) => list[i] as usize,
+        }
+    }
+
+    /// Elements `[from, from + width)` of the row at `position`.
+    #[inline(always)]
+    fn at(&self, position: usize, from: usize, width: usize) -> &'a [f32] {
+        &self.data[position * self.stride + self.offset + from..][..width]
+    }
+
     /// Elements `[from, from + width)` of row `i`.
     ///
     /// # Panics
     /// If they are not inside the buffer.
     #[inline(always)]
     pub fn part(&self, i: usize, from: usize, width: usize) -> &'a [f32] {
-        let position = match self.index {
-            RowIndex::Range { first, .. } => first + i,
-            RowIndex::List(list) => list[i] as usize,
-        };
-        &self.data[position * self.stride + self.offset + from..][..width]
+        self.at(self.position(i), from, width)
     }
 }
 
-/// Columns of the output that are summed in registers at a time.
-const COLUMNS: usize = 4 * LANES;
+/// Columns of the output that are summed together: they are of one head.
+const BLOCK: usize = 16;
+/// Blocks whose sums are independent, so that additions need not wait for each other.
+const BLOCKS: usize = 4;
 
 #[inline(always)]
 pub(super) fn attend(attention: &Attention<'_>, probabilities: &mut [f32], out: &mut [f32]) {
@@ -144,59 +157,142 @@ pub(super) fn attend(attention: &Attention<'_>, probabilities: &mut [f32], out: 
             super::activation::add(&bias[head * n..][..n], weights);
         }
         softmax(weights);
-        let (blocks, rest) = out[from..][..width].as_chunks_mut::<COLUMNS>();
-        for (b, block) in blocks.iter_mut().enumerate() {
-            let mut sums = [0.0; COLUMNS];
-            weighted_sum(weights, &values, from + b * COLUMNS, &mut sums);
-            *block = sums;
+    }
+    let weights = Weights { all: probabilities, n, width };
+    if !width.is_multiple_of(BLOCK) {
+        for (column, out) in out.iter_mut().enumerate() {
+            [[*out]] = weighted_sums(&values, column, weights);
         }
-        rest.fill(0.0);
-        weighted_sum(weights, &values, from + blocks.len() * COLUMNS, rest);
+        return;
+    }
+    let (blocks, _) = out.as_chunks_mut::<BLOCK>();
+    let (groups, rest) = blocks.as_chunks_mut::<BLOCKS>();
+    let mut from = 0;
+    for group in groups {
+        *group = weighted_sums(&values, from, weights);
+        from += BLOCKS * BLOCK;
+    }
+    for block in rest {
+        [*block] = weighted_sums(&values, from, weights);
+        from += BLOCK;
     }
 }
 
 /// The products of `query` with elements `[from, from + query.len())` of every column.
 #[inline(always)]
 fn dot_columns(query: &[f32], keys: &Columns<'_>, from: usize, out: &mut [f32]) {
-    let (blocks, rest) = out.as_chunks_mut::<LANES>();
-    let done = blocks.len() * LANES;
-    for (b, block) in blocks.iter_mut().enumerate() {
-        *block = dot_block(query, keys, from, b * LANES);
+    let (blocks, rest) = out.as_chunks_mut::<{ 2 * LANES }>();
+    let mut first = 0;
+    for block in blocks {
+        *block = dot_block(query, keys, from, first);
+        first += block.len();
     }
-    for (i, out) in rest.iter_mut().enumerate() {
-        [*out] = dot_block(query, keys, from, done + i);
+    let (blocks, rest) = rest.as_chunks_mut::<LANES>();
+    for block in blocks {
+        *block = dot_block(query, keys, from, first);
+        first += block.len();
+    }
+    for out in rest {
+        [*out] = dot_block(query, keys, from, first);
+        first += 1;
     }
 }
 
-/// The products of `query` with N columns from `first` on, each summed as [`dot`] sums.
+/// The products of `query` with N columns from `first` on, each summed as [`dot`] sums: in the order of
+/// [`combine`](super::lanes::combine).
 #[inline(always)]
 fn dot_block<const N: usize>(query: &[f32], keys: &Columns<'_>, from: usize, first: usize) -> [f32; N] {
-    let mut lanes = [[0.0; N]; LANES];
-    let add = |lane: &mut [f32; N], d: usize, query: f32| {
-        let keys = &keys.from(from + d, first)[..N];
-        for n in 0..N {
-            lane[n] += query * keys[n];
-        }
-    };
-    let (chunks, rest) = query.as_chunks::<LANES>();
-    for (c, chunk) in chunks.iter().enumerate() {
-        for l in 0..LANES {
-            add(&mut lanes[l], c * LANES + l, chunk[l]);
-        }
-    }
-    for (l, &query) in rest.iter().enumerate() {
-        add(&mut lanes[l], chunks.len() * LANES + l, query);
-    }
-    core::array::from_fn(|n| combine(lanes.map(|lane| lane[n]), |a, b| a + b))
+    let block = Block { query, keys, from, first };
+    add(add(block.lanes(0, 4), block.lanes(2, 6)), add(block.lanes(1, 5), block.lanes(3, 7)))
 }
 
-/// Adds `sum over i of weights[i] * values[i][from..]` to `out`, in the order of the rows.
+/// The operands of [`dot_block`].
+#[derive(Clone, Copy)]
+struct Block<'a> {
+    query: &'a [f32],
+    keys: &'a Columns<'a>,
+    from: usize,
+    first: usize,
+}
+
+impl Block<'_> {
+    /// The sums of lane `l`.
+    #[inline(always)]
+    fn lane<const N: usize>(self, l: usize) -> [f32; N] {
+        let mut sums = [0.0; N];
+        let mut d = l;
+        while d < self.query.len() {
+            let (query, keys) = (self.query[d], &self.keys.from(self.from + d, self.first)[..N]);
+            for n in 0..N {
+                sums[n] += query * keys[n];
+            }
+            d += LANES;
+        }
+        sums
+    }
+
+    #[inline(always)]
+    fn lanes<const N: usize>(self, a: usize, b: usize) -> [f32; N] {
+        add(self.lane(a), self.lane(b))
+    }
+}
+
 #[inline(always)]
-fn weighted_sum(weights: &[f32], values: &Rows<'_>, from: usize, out: &mut [f32]) {
-    for (i, weight) in weights.iter().enumerate() {
-        let row = values.part(i, from, out.len());
-        for (out, value) in out.iter_mut().zip(row) {
-            *out += weight * value;
+fn add<const N: usize>(mut a: [f32; N], b: [f32; N]) -> [f32; N] {
+    for n in 0..N {
+        a[n] += b[n];
+    }
+    a
+}
+
+/// The probabilities [H, n] by column of the output, of which each head has `width`.
+#[derive(Clone, Copy)]
+struct Weights<'a> {
+    all: &'a [f32],
+    n: usize,
+    width: usize,
+}
+
+/// B times N columns from `from` on, those of each N being of one head: the sums over i of `values[i]` by the head's
+/// weight i, in the order of the rows.
+#[inline(always)]
+fn weighted_sums<const B: usize, const N: usize>(
+    values: &Rows<'_>,
+    from: usize,
+    weights: Weights<'_>,
+) -> [[f32; N]; B] {
+    let mut heads = [&weights.all[..0]; B];
+    for b in 0..B {
+        heads[b] = &weights.all[(from + b * N) / weights.width * weights.n..][..weights.n];
+    }
+    let mut sums = [[0.0; N]; B];
+    match values.index {
+        RowIndex::Range { first, .. } => {
+            for i in 0..weights.n {
+                add_weighted(&mut sums, heads, i, values.at(first + i, from, B * N));
+            }
+        }
+        RowIndex::List(list) => {
+            for i in 0..weights.n {
+                add_weighted(&mut sums, heads, i, values.at(list[i] as usize, from, B * N));
+            }
+        }
+    }
+    sums
+}
+
+/// Adds `row` [B * N], by weight `i` of each of the B heads.
+#[inline(always)]
+fn add_weighted<const B: usize, const N: usize>(
+    sums: &mut [[f32; N]; B],
+    heads: [&[f32]; B],
+    i: usize,
+    row: &[f32],
+) {
+    for b in 0..B {
+        let (weight, row) = (heads[b][i], &row[b * N..][..N]);
+        for n in 0..N {
+            sums[b][n] += weight * row[n];
         }
     }
 }

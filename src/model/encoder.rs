@@ -19,8 +19,10 @@ pub(super) fn encode(
     let n = sources.tokens.len();
     let stride = buffers.attention_stride;
     let Buffers { x, normed, wide, narrow, quantized, attention, memory, positions, .. } = buffers;
-    // Until there is a memory, its room holds the keys of a layer, transposed.
-    let keys = &mut memory[0][..n * inner]; // [I, N]
+    // Until there is a memory, its room, N * 2 I, holds the keys of a layer, transposed: [I, N]. Rows that are an odd
+    // number of cache lines apart do not displace each other.
+    let keys_stride = if n < 32 { n } else { n.next_multiple_of(16) | 16 };
+    let keys = &mut memory[0][..keys_stride * inner];
     let x = &mut x[..n * d]; // [N, D]
     encoder.side.embedding.forward(ctx, &sources.tokens, x);
     for (row, x) in x.chunks_exact_mut(d).enumerate() {
@@ -44,7 +46,7 @@ pub(super) fn encode(
             alignments: None,
         };
         let qkv = &*qkv;
-        for (d, keys) in keys.chunks_exact_mut(n.max(1)).enumerate() {
+        for (d, keys) in keys.chunks_exact_mut(keys_stride.max(1)).enumerate() {
             for (key, qkv) in keys.iter_mut().zip(qkv.chunks_exact(3 * inner)) {
                 *key = qkv[inner + d];
             }
@@ -55,7 +57,7 @@ pub(super) fn encode(
             let index = RowIndex::Range { first, count };
             let attention = Attention {
                 query: &qkv[row * 3 * inner..][..inner],
-                keys: Keys::Columns(Columns { data: keys, stride: n, first, count }),
+                keys: Keys::Columns(Columns { data: keys, stride: keys_stride, first, count }),
                 values: Rows { data: qkv, stride: 3 * inner, offset: 2 * inner, index },
                 heads: spec.heads,
                 scale: spec.attention_scale,

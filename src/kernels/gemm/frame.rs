@@ -79,8 +79,11 @@ const MAX_ROWS: usize = 2;
 pub(in crate::kernels) const MAX_DEPTH: usize = 16;
 /// Rows of the largest tile, all operands together.
 const MAX_TILE_ROWS: usize = 8;
-/// How far ahead of the weights in use the next are asked for.
+/// How far ahead of the weights in use the next are asked for: in each of several panels, and in a single one. The last
+/// rows of a block of panels that is not larger than `HELD_BYTES` ask for the block behind it.
 const PREFETCH_BYTES: usize = 1024;
+const PREFETCH_BYTES_OF_ONE: usize = 4096;
+const HELD_BYTES: usize = 16 << 10;
 
 /// One call of a product: validated by [`Kernels::gemm`](crate::kernels::Kernels::gemm).
 pub(in crate::kernels) struct Product<'a, I, W> {
@@ -112,6 +115,9 @@ pub(in crate::kernels) trait Sum: Copy + Default {
     /// What K is padded to a multiple of.
     const K_PADDING: usize;
 
+    /// The sum of two parts of a sum, where it may be taken in parts: a float's order is fixed.
+    const ADD: Option<fn(Self, Self) -> Self>;
+
     /// The 8 numbers of a row's `sums` with one panel. `offset` is what the tile added to the activations.
     fn scale(
         sums: &[Self; PANEL_ROWS],
@@ -124,6 +130,7 @@ pub(in crate::kernels) trait Sum: Copy + Default {
 
 impl Sum for i32 {
     const K_PADDING: usize = K_GROUP;
+    const ADD: Option<fn(i32, i32) -> i32> = Some(i32::wrapping_add);
 
     #[inline(always)]
     fn scale(
@@ -147,6 +154,7 @@ impl Sum for i32 {
 
 impl Sum for f32 {
     const K_PADDING: usize = 1;
+    const ADD: Option<fn(f32, f32) -> f32> = None;
 
     #[inline(always)]
     fn scale(sums: &[f32; PANEL_ROWS], _: i32, _: &Scales<'_>, _: usize, _: usize) -> [f32; PANEL_ROWS] {
@@ -154,7 +162,8 @@ impl Sum for f32 {
     }
 }
 
-/// A product, in tiles of R row operands by P panels, or of one row by V panels where there is only one.
+/// A product, in tiles of R row operands by P panels. A single row is multiplied by V accumulators: V parts of one
+/// panel where sums may be taken in parts, which reads the weights in the order of memory, else V panels.
 ///
 /// # Safety
 /// The CPU must have the instruction set of `T`.
@@ -165,8 +174,17 @@ pub(in crate::kernels) unsafe fn gemm<T: Tile, const R: usize, const P: usize, c
 ) {
     let mut panel = product.panels.start;
     let end = product.panels.end;
-    // SAFETY: the caller's promise, for all three.
+    // SAFETY: the caller's promise, for all four.
     unsafe {
+        if let (1, 1, Some(add)) = (out.rows(), T::ROWS, T::Sum::ADD) {
+            let panel_len = PANEL_ROWS * product.depth;
+            for panel in product.panels.clone() {
+                let weights = &product.weights[panel * panel_len..][..panel_len];
+                let sums = row_by_panel::<T, V>(product.inputs, weights, product.depth, add);
+                finish::<T>(product, (0, panel), &sums, &mut out);
+            }
+            return;
+        }
         while out.rows() == 1 && end - panel >= V {
             panel_block::<T, 1, V>(product, panel, &mut out);
             panel += V;
@@ -191,27 +209,26 @@ unsafe fn panel_block<T: Tile, const R: usize, const P: usize>(
 ) {
     let (depth, panel_len) = (product.depth, PANEL_ROWS * product.depth);
     let weights = &product.weights[panel * panel_len..][..P * panel_len];
-    let first = (panel - product.panels.start) * PANEL_ROWS;
     let mut sums = [[[[T::Sum::default(); PANEL_ROWS]; P]; MAX_ROWS]; R];
     let sums = sums.as_flattened_mut();
     let (mut row, rows) = (0, out.rows());
     while row < rows {
         let (inputs, left) = (&product.inputs[row * depth..], rows - row);
+        let last = left <= R * T::ROWS && size_of_val(weights) <= HELD_BYTES;
+        let ahead = if last { size_of_val(weights) } else { PREFETCH_BYTES };
         // SAFETY: the caller's promise.
         let done = unsafe {
             if left >= R * T::ROWS {
-                tile::<T, R, P>(inputs, left, weights, depth, sums)
+                tile::<T, R, P>(inputs, left, weights, depth, ahead, sums)
             } else if left >= 2 * T::ROWS {
-                tile::<T, 2, P>(inputs, left, weights, depth, sums)
+                tile::<T, 2, P>(inputs, left, weights, depth, ahead, sums)
             } else {
-                tile::<T, 1, P>(inputs, left, weights, depth, sums)
+                tile::<T, 1, P>(inputs, left, weights, depth, ahead, sums)
             }
         };
         for (r, sums) in sums[..done].iter().enumerate() {
-            let out = &mut out.row_mut(row + r)[first..];
-            for ((p, sums), out) in sums.iter().enumerate().zip(out.chunks_mut(PANEL_ROWS)) {
-                let values = T::Sum::scale(sums, T::OFFSET, &product.scales, row + r, panel + p);
-                finish(values, product.epilogue, (panel + p) * PANEL_ROWS, out);
+            for (p, sums) in sums.iter().enumerate() {
+                finish::<T>(product, (row + r, panel + p), sums, out);
             }
         }
         row += done;
@@ -226,6 +243,7 @@ unsafe fn tile<T: Tile, const R: usize, const P: usize>(
     left: usize,
     weights: &[T::Weight],
     depth: usize,
+    ahead: usize,
     sums: &mut [[[T::Sum; PANEL_ROWS]; P]],
 ) -> usize {
     const { assert!(R * T::ROWS <= MAX_TILE_ROWS && T::DEPTH <= MAX_DEPTH) };
@@ -239,7 +257,10 @@ unsafe fn tile<T: Tile, const R: usize, const P: usize>(
     // `R * T::ROWS * P`: the lengths asserted above. The instruction set is the caller's promise.
     unsafe {
         let mut acc = [[T::zero(); P]; R];
-        steps::<T, R, P>(&mut acc, (inputs.as_ptr(), depth, second), (weights.as_ptr(), depth), whole);
+        let (a, w) = (inputs.as_ptr(), weights.as_ptr());
+        let operands =
+            Operands { a, stride: depth, second, w, lane_a: 0, lane_w: depth, step: T::DEPTH, ahead };
+        steps::<T, R, P>(&mut acc, &operands, whole);
         if T::DEPTH > T::Sum::K_PADDING && whole < depth {
             let left = depth - whole;
             let mut a = [T::Input::default(); MAX_TILE_ROWS * MAX_DEPTH];
@@ -251,8 +272,9 @@ unsafe fn tile<T: Tile, const R: usize, const P: usize>(
                 let rest = &weights[(p * depth + whole) * PANEL_ROWS..][..left * PANEL_ROWS];
                 w[..rest.len()].copy_from_slice(rest);
             }
-            let (a, w) = ((a.as_ptr(), MAX_DEPTH, MAX_DEPTH), (w.as_ptr().cast(), MAX_DEPTH));
-            steps::<T, R, P>(&mut acc, a, w, T::DEPTH);
+            let (a, stride, w, lane_w) = (a.as_ptr(), MAX_DEPTH, w.as_ptr().cast(), MAX_DEPTH);
+            let operands = Operands { a, stride, second: stride, w, lane_w, ..operands };
+            steps::<T, R, P>(&mut acc, &operands, T::DEPTH);
         }
         for (r, acc) in acc.iter().enumerate() {
             for (p, acc) in acc.iter().enumerate() {
@@ -278,28 +300,46 @@ macro_rules! unroll {
     };
 }
 
-/// Adds `k` products to every sum of a tile: of the rows of `a`, given as first element, distance between rows, and
-/// distance between the two rows of one operand, and the panels of `w`, given as first element and depth of a panel.
+/// Where the operands of a tile are: P lanes of weights, each with the rows of activations that it is multiplied by.
+struct Operands<I, W> {
+    /// The first activation of the first row, and the distances from one row to the next and between both rows of one
+    /// operand.
+    a: *const I,
+    stride: usize,
+    second: usize,
+    /// The first weight.
+    w: *const W,
+    /// Distances from one lane to the next, in elements along K of either side: panels are multiplied by the same
+    /// activations, parts of a panel by their own.
+    lane_a: usize,
+    lane_w: usize,
+    /// Elements along K from one step to the next.
+    step: usize,
+    /// Bytes from the weights in use to those that are asked for.
+    ahead: usize,
+}
+
+/// Adds products to every sum of a tile, for each k below `end` that is a multiple of the step.
 ///
 /// # Safety
-/// `k` elements must be readable in every row and `8 * k` in every panel; the CPU must have the instruction set of
-/// `T`.
+/// `DEPTH` elements must be readable from every such k in every row and lane, and `8 * DEPTH` weights in every lane;
+/// the CPU must have the instruction set of `T`.
 #[inline(always)]
 unsafe fn steps<T: Tile, const R: usize, const P: usize>(
     acc: &mut [[T::Acc; P]; R],
-    (a, stride, second): (*const T::Input, usize, usize),
-    (w, depth): (*const T::Weight, usize),
-    k: usize,
+    operands: &Operands<T::Input, T::Weight>,
+    end: usize,
 ) {
-    for k in (0..k).step_by(T::DEPTH) {
+    let Operands { a, stride, second, w, lane_a, lane_w, step, ahead } = *operands;
+    for k in (0..end).step_by(step) {
         // SAFETY: the caller's promises.
         unsafe {
             unroll!(p < P, {
-                let panel = w.add((p * depth + k) * PANEL_ROWS);
-                T::prefetch(panel.wrapping_byte_add(PREFETCH_BYTES));
-                let w = T::load_w(panel);
+                let w = w.add((p * lane_w + k) * PANEL_ROWS);
+                T::prefetch(w.wrapping_byte_add(ahead));
+                let w = T::load_w(w);
                 unroll!(r < R, {
-                    let a = T::load_a(a.add(r * T::ROWS * stride + k), second);
+                    let a = T::load_a(a.add(r * T::ROWS * stride + p * lane_a + k), second);
                     acc[r][p] = T::multiply(acc[r][p], a, w);
                 });
             });
@@ -307,35 +347,108 @@ unsafe fn steps<T: Tile, const R: usize, const P: usize>(
     }
 }
 
-/// The epilogue of a row and a panel: `values` are the columns of the matrix from `column` on, of which `out` may
-/// hold fewer than 8.
+/// The sums of one row and one panel, taken in C parts.
 #[inline(always)]
-fn finish(mut values: [f32; PANEL_ROWS], epilogue: &Epilogue<'_>, column: usize, out: &mut [f32]) {
-    if let Some(bias) = epilogue.bias {
-        let bias = whole_panel(&bias[column..]);
+unsafe fn row_by_panel<T: Tile, const C: usize>(
+    input: &[T::Input],
+    weights: &[T::Weight],
+    depth: usize,
+    add: fn(T::Sum, T::Sum) -> T::Sum,
+) -> [T::Sum; PANEL_ROWS] {
+    assert!(input.len() == depth && weights.len() == PANEL_ROWS * depth);
+    let step = C * T::DEPTH;
+    let whole = depth / step * step;
+    let mut parts = [[T::Sum::default(); PANEL_ROWS]; C];
+    // SAFETY: all offsets are below `depth` and `8 * depth`, and `store` writes one row. The instruction set is the
+    // caller's promise.
+    unsafe {
+        let mut acc = [[T::zero(); C]; 1];
+        let (a, w) = (input.as_ptr(), weights.as_ptr());
+        let operands = Operands {
+            a,
+            stride: 0,
+            second: 0,
+            w,
+            lane_a: T::DEPTH,
+            lane_w: T::DEPTH,
+            step,
+            ahead: PREFETCH_BYTES_OF_ONE,
+        };
+        steps::<T, 1, C>(&mut acc, &operands, whole);
+        for (acc, part) in acc[0].iter().zip(&mut parts) {
+            T::store(*acc, part, 1);
+        }
+    }
+    let mut rest = [[[T::Sum::default(); PANEL_ROWS]; 1]; 1];
+    if whole < depth {
+        // SAFETY: the caller's promise.
+        unsafe {
+            tile::<T, 1, 1>(
+                &input[whole..],
+                1,
+                &weights[PANEL_ROWS * whole..],
+                depth - whole,
+                PREFETCH_BYTES,
+                &mut rest,
+            )
+        };
+    }
+    let [[mut sums]] = rest;
+    for part in parts {
+        for i in 0..PANEL_ROWS {
+            sums[i] = add(sums[i], part[i]);
+        }
+    }
+    sums
+}
+
+/// The epilogue of a row and a panel, of which the matrix, and `out`, may have fewer columns than 8.
+#[inline(always)]
+fn finish<T: Tile>(
+    product: &Product<'_, T::Input, T::Weight>,
+    (row, panel): (usize, usize),
+    sums: &[T::Sum; PANEL_ROWS],
+    out: &mut ColumnsMut<'_>,
+) {
+    let values = T::Sum::scale(sums, T::OFFSET, &product.scales, row, panel);
+    let bias = product.epilogue.bias.map(|bias| &bias[panel * PANEL_ROWS..]);
+    let out = &mut out.row_mut(row)[(panel - product.panels.start) * PANEL_ROWS..];
+    match out.first_chunk_mut() {
+        Some(out) => apply(product.epilogue, values, bias.and_then(<[f32]>::first_chunk), out),
+        None => {
+            let (mut whole, bias) = (filled_up(out), bias.map(filled_up));
+            apply(product.epilogue, values, bias.as_ref(), &mut whole);
+            out.copy_from_slice(&whole[..out.len()]);
+        }
+    }
+}
+
+/// The epilogue of 8 values, whose `bias` is given where there is one.
+#[inline(always)]
+fn apply(
+    epilogue: &Epilogue<'_>,
+    mut values: [f32; PANEL_ROWS],
+    bias: Option<&[f32; PANEL_ROWS]>,
+    out: &mut [f32; PANEL_ROWS],
+) {
+    if let Some(bias) = bias {
         for i in 0..PANEL_ROWS {
             values[i] += bias[i];
         }
     }
     activate(epilogue.activation, &mut values);
     if epilogue.residual == Residual::Add {
-        let residual = whole_panel(out);
         for i in 0..PANEL_ROWS {
-            values[i] += residual[i];
+            values[i] += out[i];
         }
     }
-    match out.first_chunk_mut() {
-        Some(whole) => *whole = values,
-        None => out.copy_from_slice(&values[..out.len()]),
-    }
+    *out = values;
 }
 
-/// The first 8 of `x`, filled up with zeros.
+/// Fewer than 8 numbers, filled up with zeros.
 #[inline(always)]
-fn whole_panel(x: &[f32]) -> [f32; PANEL_ROWS] {
-    x.first_chunk().copied().unwrap_or_else(|| {
-        let mut filled = [0.0; PANEL_ROWS];
-        filled[..x.len()].copy_from_slice(x);
-        filled
-    })
+fn filled_up(x: &[f32]) -> [f32; PANEL_ROWS] {
+    let mut filled = [0.0; PANEL_ROWS];
+    filled[..x.len()].copy_from_slice(x);
+    filled
 }

@@ -69,6 +69,19 @@ impl Encoding for Evex {
     }
 }
 
+/// Four elements, repeated over a register, plus 128: a flipped sign bit.
+///
+/// # Safety
+/// Four elements must be readable, and the CPU must have AVX2.
+#[inline(always)]
+unsafe fn group(elements: *const i8) -> __m256i {
+    // SAFETY: the caller's promises.
+    unsafe {
+        let elements = _mm256_set1_epi32(elements.cast::<i32>().read_unaligned());
+        _mm256_xor_si256(elements, _mm256_set1_epi8(-128))
+    }
+}
+
 /// int8 by int8.
 struct Int8<E>(PhantomData<E>);
 
@@ -76,10 +89,11 @@ impl<E: Encoding> Tile for Int8<E> {
     type Input = i8;
     type Weight = i8;
     type Sum = i32;
-    const DEPTH: usize = K_GROUP;
+    /// A cache line of weights: two groups of each row.
+    const DEPTH: usize = 2 * K_GROUP;
     const OFFSET: i32 = 128;
-    type A = __m256i;
-    type W = __m256i;
+    type A = [__m256i; 2];
+    type W = [__m256i; 2];
     type Acc = __m256i;
 
     #[inline(always)]
@@ -90,20 +104,20 @@ impl<E: Encoding> Tile for Int8<E> {
 
     #[inline(always)]
     unsafe fn load_a(row: *const i8, _stride: usize) -> Self::A {
-        // SAFETY: the caller lets us read 4 elements; AVX2 is its promise. Flipping the sign bit adds 128.
-        unsafe { _mm256_set1_epi32(row.cast::<i32>().read_unaligned() ^ 0x8080_8080_u32 as i32) }
+        // SAFETY: the caller lets us read 8 elements; AVX2 is its promise.
+        unsafe { [group(row), group(row.add(K_GROUP))] }
     }
 
     #[inline(always)]
     unsafe fn load_w(panel: *const i8) -> Self::W {
-        // SAFETY: the caller lets us read 32 elements; AVX2 is its promise.
-        unsafe { _mm256_loadu_si256(panel.cast()) }
+        // SAFETY: the caller lets us read 64 elements; AVX2 is its promise.
+        unsafe { [_mm256_loadu_si256(panel.cast()), _mm256_loadu_si256(panel.add(32).cast())] }
     }
 
     #[inline(always)]
     unsafe fn multiply(acc: Self::Acc, a: Self::A, w: Self::W) -> Self::Acc {
         // SAFETY: the encoding is the caller's promise.
-        unsafe { E::dpbusd(acc, a, w) }
+        unsafe { E::dpbusd(E::dpbusd(acc, a[0], w[0]), a[1], w[1]) }
     }
 
     #[inline(always)]
