@@ -18,6 +18,7 @@ done
 package=$(cargo pkgid --package siskin)
 version=${package##*[#@]}
 soname=libsiskin.so.${version%.*} # before 1.0 a new minor version may break programs
+export CARGO_PROFILE_RELEASE_LTO=fat # the smallest; the package alone is quick to build
 # The compiler says which libraries of the system a static library needs.
 static_libraries=$(
     cargo rustc --lib --release --features capi --crate-type cdylib,staticlib ${target:+--target "$target"} -- \
