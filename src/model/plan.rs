@@ -7,7 +7,7 @@ use super::spec::{Autoregression, ModelSpec, Positions, Presence};
 use super::verification::ENOUGH;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Shortlist;
-use crate::nn::{FFN_ROWS, FfnShape};
+use crate::nn::{FFN_ROWS, FfnShape, columns_stride};
 use crate::tensor::{Dtype, Element, K_GROUP, PANEL_ROWS, PackedMatrix};
 use crate::threads::{MAX_THREADS, Pool};
 
@@ -69,7 +69,7 @@ pub(super) struct Plan {
     pub attention_stride: usize,
     /// The same for all threads.
     pub attention_scratch: usize,
-    /// Keys and values of a memory, one decoder layer.
+    /// Keys [I, N] and values [N, I] of a memory, one decoder layer.
     pub memory: usize,
     /// Keys and values, or cells, of what was written, one decoder layer.
     pub history: usize,
@@ -184,7 +184,7 @@ impl Plan {
             quantized_rows: most.max(verified),
             attention_stride,
             attention_scratch: product([shape.threads.clamp(1, MAX_THREADS), 2, attention_stride]),
-            memory: product([tokens, 2, i]),
+            memory: product([columns_stride(tokens).saturating_add(tokens), i]),
             history,
             ancestry,
             logits: product([rows, columns]).max(product([verified, PANEL_ROWS])),

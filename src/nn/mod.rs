@@ -12,7 +12,9 @@ mod norm;
 mod position;
 mod ssru;
 
-pub use attention::{Alignments, AttendRows, CrossAttention, Query, SelfAttention, attend_rows};
+pub use attention::{
+    Alignments, AttendRows, CrossAttention, Query, SelfAttention, attend_rows, columns_stride, to_columns,
+};
 pub use embedding::Embedding;
 pub use ffn::{FFN_ROWS, FeedForward, FfnBuffers, FfnShape};
 pub use linear::{Linear, Quantized, project};

@@ -26,12 +26,15 @@ pub(super) const GEMM: GemmKernels = GemmKernels {
     f32: gemm_kernel!(Isa::Neon, target_feature(enable = "neon"); Float<f32> [4, 2, 4]),
 };
 
-/// Asks for a cache line; any address will do.
+/// Asks for the cache line `ahead` bytes behind an address; any will do.
 #[inline(always)]
-pub(super) fn prefetch(address: *const u8) {
+pub(super) fn prefetch(address: *const u8, ahead: usize) {
     // SAFETY: a prefetch reads nothing and never faults.
     unsafe {
-        asm!("prfm pldl1keep, [{0}]", in(reg) address, options(nostack, preserves_flags, readonly));
+        asm!(
+            "prfm pldl1keep, [{0}, {1}]", in(reg) address, in(reg) ahead,
+            options(nostack, preserves_flags, readonly),
+        );
     }
 }
 
@@ -48,22 +51,42 @@ pub(super) unsafe fn store(low: int32x4_t, high: int32x4_t, sums: *mut [i32; PAN
     }
 }
 
-/// Four elements, repeated over a register. Assembly, because the compiler, once it knows that both halves are equal,
-/// takes apart the weights instead of using the instructions for upper halves.
-///
-/// # Safety
-/// Four elements must be readable, and the CPU must have NEON.
-#[inline(always)]
-unsafe fn repeat(group: *const i8) -> int8x16_t {
+/// Group LANE of four elements, repeated over a register. Assembly, because the compiler, once it knows that both halves
+/// are equal, takes apart the weights instead of using the instructions for upper halves.
+#[inline]
+#[target_feature(enable = "neon")]
+fn repeat<const LANE: i32>(groups: int8x16_t) -> int8x16_t {
     let repeated;
-    // SAFETY: the caller's promise.
+    // SAFETY: works on registers only, and this function has the feature.
     unsafe {
         asm!(
-            "ld1r {{{0:v}.4s}}, [{1}]", out(vreg) repeated, in(reg) group,
-            options(pure, readonly, nostack, preserves_flags),
+            "dup {0:v}.4s, {1:v}.s[{lane}]", out(vreg) repeated, in(vreg) groups, lane = const LANE,
+            options(pure, nomem, nostack, preserves_flags),
         );
     }
     repeated
+}
+
+/// Adds the products of two groups: `w` has rows 0 to 3 and 4 to 7 of the first, then of the second.
+///
+/// # Safety
+/// The CPU must have NEON.
+#[inline(always)]
+unsafe fn two_groups(acc: [int32x4_t; 4], a: [int8x16_t; 2], w: &[int8x16_t]) -> [int32x4_t; 4] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let low = |i: usize| {
+            let products = vmull_s8(vget_low_s8(w[i]), vget_low_s8(a[0]));
+            vmlal_s8(products, vget_low_s8(w[i + 2]), vget_low_s8(a[1]))
+        };
+        let high = |i: usize| vmlal_high_s8(vmull_high_s8(w[i], a[0]), w[i + 2], a[1]);
+        [
+            vpadalq_s16(acc[0], low(0)),
+            vpadalq_s16(acc[1], high(0)),
+            vpadalq_s16(acc[2], low(1)),
+            vpadalq_s16(acc[3], high(1)),
+        ]
+    }
 }
 
 /// int8 by int8 without `sdot`: products of two k groups are added in 16 bits, which holds two of at most
@@ -74,11 +97,11 @@ impl Tile for Int8 {
     type Input = i8;
     type Weight = i8;
     type Sum = i32;
-    const DEPTH: usize = 2 * K_GROUP;
+    const DEPTH: usize = 4 * K_GROUP;
     /// Each group repeated over a register.
-    type A = [int8x16_t; 2];
-    /// Rows 0 to 3 and 4 to 7 of the first group, then of the second.
-    type W = [int8x16_t; 4];
+    type A = [int8x16_t; 4];
+    /// Rows 0 to 3 and 4 to 7 of each group.
+    type W = [int8x16_t; 8];
     /// Two partial sums of rows 0 and 1, 2 and 3, 4 and 5, 6 and 7.
     type Acc = [int32x4_t; 4];
 
@@ -90,34 +113,34 @@ impl Tile for Int8 {
 
     #[inline(always)]
     unsafe fn load_a(row: *const i8, _stride: usize) -> Self::A {
-        // SAFETY: the caller lets us read 8 elements; NEON is its promise.
-        unsafe { [repeat(row), repeat(row.add(K_GROUP))] }
+        // SAFETY: the caller lets us read 16 elements; NEON is its promise.
+        unsafe {
+            let groups = vld1q_s8(row);
+            [repeat::<0>(groups), repeat::<1>(groups), repeat::<2>(groups), repeat::<3>(groups)]
+        }
     }
 
     #[inline(always)]
     unsafe fn load_w(panel: *const i8) -> Self::W {
-        // SAFETY: the caller lets us read 64 elements; NEON is its promise.
+        // SAFETY: the caller lets us read 128 elements; NEON is its promise.
         unsafe {
-            [vld1q_s8(panel), vld1q_s8(panel.add(16)), vld1q_s8(panel.add(32)), vld1q_s8(panel.add(48))]
+            [
+                vld1q_s8(panel),
+                vld1q_s8(panel.add(16)),
+                vld1q_s8(panel.add(32)),
+                vld1q_s8(panel.add(48)),
+                vld1q_s8(panel.add(64)),
+                vld1q_s8(panel.add(80)),
+                vld1q_s8(panel.add(96)),
+                vld1q_s8(panel.add(112)),
+            ]
         }
     }
 
     #[inline(always)]
     unsafe fn multiply(acc: Self::Acc, a: Self::A, w: Self::W) -> Self::Acc {
         // SAFETY: NEON is the caller's promise.
-        unsafe {
-            let low = |i: usize| {
-                let products = vmull_s8(vget_low_s8(w[i]), vget_low_s8(a[0]));
-                vmlal_s8(products, vget_low_s8(w[i + 2]), vget_low_s8(a[1]))
-            };
-            let high = |i: usize| vmlal_high_s8(vmull_high_s8(w[i], a[0]), w[i + 2], a[1]);
-            [
-                vpadalq_s16(acc[0], low(0)),
-                vpadalq_s16(acc[1], high(0)),
-                vpadalq_s16(acc[2], low(1)),
-                vpadalq_s16(acc[3], high(1)),
-            ]
-        }
+        unsafe { two_groups(two_groups(acc, [a[0], a[1]], &w[..4]), [a[2], a[3]], &w[4..]) }
     }
 
     #[inline(always)]
@@ -127,8 +150,9 @@ impl Tile for Int8 {
     }
 
     #[inline(always)]
-    fn prefetch(panel: *const i8) {
-        prefetch(panel.cast());
+    fn prefetch(panel: *const i8, ahead: usize) {
+        prefetch(panel.cast(), ahead);
+        prefetch(panel.cast(), ahead + 64);
     }
 }
 
@@ -206,7 +230,7 @@ impl<W: Load> Tile for Float<W> {
     }
 
     #[inline(always)]
-    fn prefetch(panel: *const W) {
-        prefetch(panel.cast());
+    fn prefetch(panel: *const W, ahead: usize) {
+        prefetch(panel.cast(), ahead);
     }
 }
