@@ -1,5 +1,6 @@
 //! What users hold: text in, text out.
 
+mod cancellation;
 mod generation;
 pub mod golden;
 mod request;
@@ -10,6 +11,7 @@ mod translation;
 mod translator;
 mod verified;
 
+pub use cancellation::Cancellation;
 pub use generation::Generation;
 #[cfg(feature = "cli")]
 pub(crate) use generation::set;

@@ -5,9 +5,10 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
+use super::cancellation::Cancellable;
 use super::segment::{Segmenter, Source};
 use super::verified::run_verified;
-use super::{Generation, Segment, TextHypothesis, TranslateOptions, Translation};
+use super::{Cancellation, Generation, Segment, TextHypothesis, TranslateOptions, Translation};
 use crate::decode::{DecodeOptions, Hypotheses, Observer, Request, Search, Setup, Unobserved};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{File, SectionKind};
@@ -25,6 +26,7 @@ pub struct Translator {
     options: TranslateOptions,
     scratch: EncodeScratch,
     engine: Option<Engine>,
+    cancellation: Cancellation,
 }
 
 /// What runs a batch, and what it was made for.
@@ -49,7 +51,15 @@ impl Translator {
         generation.validate(model.spec().source_vocabulary, model.spec().target_vocabulary)?;
         let options = TranslateOptions::of(&generation);
         options.check_shortlist(&model)?;
-        Ok(Self { model, generation, language, options, scratch: EncodeScratch::default(), engine: None })
+        Ok(Self {
+            model,
+            generation,
+            language,
+            options,
+            scratch: EncodeScratch::default(),
+            engine: None,
+            cancellation: Cancellation::default(),
+        })
     }
 
     /// The same translator with other options.
@@ -78,6 +88,26 @@ impl Translator {
     /// The options in force.
     pub fn options(&self) -> &TranslateOptions {
         &self.options
+    }
+
+    /// What ends this translator's requests from another thread.
+    pub fn cancellation(&self) -> &Cancellation {
+        &self.cancellation
+    }
+
+    /// Replaces it, so that what ended an earlier request cannot end a later one.
+    pub fn set_cancellation(&mut self, cancellation: Cancellation) {
+        self.cancellation = cancellation;
+    }
+
+    /// Bytes of working memory for `batch` sources of up to `source` tokens that are computed together, the model's own
+    /// bytes not counted: what [`Limits::max_memory`](super::Limits::max_memory) is held against.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOption`] for nothing, [`ErrorKind::InputTooLong`] beyond the model's positions.
+    pub fn plan(&self, batch: usize, source: usize) -> Result<u64> {
+        let prefix = 1 + self.options.task.len() + self.options.target_prefix.len();
+        Ok(self.plan_engine(&self.decode_options(prefix)?, batch, source, prefix)?.0)
     }
 
     /// The tokens of `text` on the target side, for [`TranslateOptions::target_prefix`].
@@ -211,6 +241,8 @@ impl Translator {
         let mut prefix = alloc::vec![self.model.spec().decoder_start];
         prefix.extend_from_slice(&self.options.task);
         prefix.extend_from_slice(&self.options.target_prefix);
+        let observer = &mut Cancellable { observer, cancellation: self.cancellation.clone() };
+        observer.check()?;
         let sources = &sources[..sources.len().min(self.options.batch)];
         let longest = sources.iter().map(|source| source.len()).max().unwrap_or(0);
         let (batch, engine) = self.engine(sources.len(), longest, prefix.len())?;
@@ -246,8 +278,7 @@ impl Translator {
         let source = source.next_multiple_of(16).min(self.model.spec().max_positions);
         let mut batch = batch;
         loop {
-            let (shape, setup) = self.shapes(&decode, batch, source, prefix);
-            let needed = self.model.plan(&shape)? + Search::plan(&decode, setup)? as u64;
+            let (needed, shape, setup) = self.plan_engine(&decode, batch, source, prefix)?;
             let limit = self.options.limits.max_memory.unwrap_or(u64::MAX);
             if needed <= limit {
                 let session = Session::new(Arc::clone(&self.model), shape)?;
@@ -264,6 +295,19 @@ impl Translator {
             }
             batch /= 2;
         }
+    }
+
+    /// The bytes of an engine, and what it is made for.
+    fn plan_engine(
+        &self,
+        decode: &DecodeOptions,
+        batch: usize,
+        source: usize,
+        prefix: usize,
+    ) -> Result<(u64, SessionShape, Setup)> {
+        let (shape, setup) = self.shapes(decode, batch, source, prefix);
+        let needed = self.model.plan(&shape)? + Search::plan(decode, setup)? as u64;
+        Ok((needed, shape, setup))
     }
 
     /// The search's options, with lengths that the model's positions allow and without tokens that have no text.
