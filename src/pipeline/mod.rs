@@ -1,5 +1,6 @@
 //! What users hold: text in, text out.
 
+mod engine;
 mod generation;
 pub mod golden;
 mod request;
@@ -9,6 +10,7 @@ mod summarizer;
 mod translation;
 mod translator;
 mod verified;
+mod workers;
 
 pub use generation::Generation;
 #[cfg(feature = "cli")]

@@ -23,9 +23,10 @@ pub struct TranslateOptions {
     pub task: Vec<u32>,
     /// Tokens that every output begins with, behind those of the task; they are part of the text.
     pub target_prefix: Vec<u32>,
-    /// Sources that are computed together, at most. It changes speed and memory, never a result.
+    /// Sources that a thread computes together, at most. It changes speed and memory, never a result.
     pub batch: usize,
-    /// Threads that share one computation. They change speed, never a result.
+    /// Threads that work: on batches of their own where there are sources enough, else together on one. They change speed
+    /// and memory, never a result.
     pub threads: usize,
     /// What a request may use.
     pub limits: Limits,
