@@ -7,10 +7,10 @@ use clap::Args;
 #[derive(Args)]
 #[command(next_help_heading = "Resources")]
 pub(super) struct ResourceArguments {
-    /// Threads that share one computation
+    /// Threads: many texts are shared out among them, of few each computation
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: usize,
-    /// Texts that are computed together, at most
+    /// Texts that a thread computes together, at most
     #[arg(long, value_name = "N", default_value_t = 16)]
     batch: usize,
     /// Working memory beside the model file, such as 48MB or 16MiB; batches shrink to fit, and what does not fit
