@@ -40,7 +40,7 @@ impl Translator {
             Language::from_tag(languages.split_whitespace().next().unwrap_or_default())
         });
         generation.validate(model.spec().source_vocabulary, model.spec().target_vocabulary)?;
-        let options = TranslateOptions::of(&generation);
+        let options = TranslateOptions::of(&generation, model.bytes().len());
         options.check_shortlist(&model)?;
         let (scratch, workers) = (EncodeScratch::default(), Workers::new(options.threads));
         Ok(Self { model, generation, language, options, scratch, workers })

@@ -3,7 +3,6 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
-use core::ops::Range;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::TranslateOptions;
@@ -23,8 +22,9 @@ pub(super) struct Workers {
     made_for: Demand,
 }
 
-/// Sources for each thread from which on it works on batches of its own.
-const MANY: usize = 4;
+/// Threads work on batches of their own from so small a part of a batch for each on: with fewer rows, reading the weights
+/// once for all threads saves more than handing out every product costs.
+const PART_OF_BATCH: usize = 4;
 
 impl Workers {
     /// Workers with `threads` threads, and no engines yet.
@@ -52,8 +52,8 @@ impl Workers {
 
     /// Searches outputs for all `sources`, in their order.
     ///
-    /// The longest go first: the engines are made once, the sources of a batch have about the same length, and what the
-    /// last ones do while others are idle is short.
+    /// The longest go first: the engines are made once, and the sources of a batch have about the same length, so that
+    /// they end together.
     ///
     /// # Errors
     /// As [`run_first`](Self::run_first).
@@ -63,26 +63,24 @@ impl Workers {
         options: &TranslateOptions,
         sources: &[&[u32]],
     ) -> Result<Vec<Hypotheses>> {
-        let mut order: Vec<usize> = (0..sources.len()).collect();
-        order.sort_by_key(|&i| Reverse(sources[i].len()));
-        let sorted: Vec<&[u32]> = order.iter().map(|&i| sources[i]).collect();
         let (prefix, pool) = (prefix(model, options), Arc::clone(&self.pool));
         let threads = pool.threads();
-        let count = if sources.len() < threads * MANY { 1 } else { threads };
-        let engines = self.engines(model, options, count, &sorted, prefix.len())?;
+        let many = sources.len() * PART_OF_BATCH >= threads * options.batch;
+        let count = if many { threads.min(sources.len()).max(1) } else { 1 };
+        let engines = self.engines(model, options, count, sources, prefix.len())?;
 
-        let queue = Queue::new(sorted.len(), engines[0].batch(), engines.len());
+        let queue = Queue::new(sources, engines[0].batch(), engines.len());
         let mut shares: Vec<Share<'_>> =
             engines.iter_mut().map(|engine| Share { engine, done: Vec::new() }).collect();
-        pool.each(&mut shares, |share| share.work(&queue, &sorted, &prefix));
+        pool.each(&mut shares, |share| share.work(&queue, sources, &prefix));
 
         let mut done: Vec<Done> = shares.into_iter().flat_map(|share| share.done).collect();
         // Batches are begun in their order, so the first error is the same one whoever met it.
-        done.sort_by_key(|(batch, _)| batch.start);
+        done.sort_by_key(|&(batch, _)| batch);
         let mut outputs = alloc::vec![Hypotheses::default(); sources.len()];
         for (batch, found) in done {
-            for (&place, found) in order[batch].iter().zip(found?) {
-                outputs[place] = found;
+            for (&source, found) in queue.batches[batch].iter().zip(found?) {
+                outputs[source] = found;
             }
         }
         Ok(outputs)
@@ -132,34 +130,44 @@ fn prefix(model: &Model, options: &TranslateOptions) -> Vec<u32> {
     [&[model.spec().decoder_start], &options.task[..], &options.target_prefix[..]].concat()
 }
 
-/// A batch, as places in the order of the queue, and what came of it.
-type Done = (Range<usize>, Result<Vec<Hypotheses>>);
-
-/// Batches that wait for an engine.
+/// The batches of a request, and which of them nobody has begun.
 struct Queue {
-    sources: usize,
-    batch: usize,
+    /// Sources, by their places in the request.
+    batches: Vec<Vec<usize>>,
     next: AtomicUsize,
 }
 
 impl Queue {
-    /// `sources` in as many batches for each of the engines, all of about the same size, at most `most`.
-    fn new(sources: usize, most: usize, engines: usize) -> Self {
-        let batches = sources.div_ceil(most).next_multiple_of(engines).max(1);
-        Self { sources, batch: sources.div_ceil(batches), next: AtomicUsize::new(0) }
+    /// Batches of at most `most` of the `sources`, as many for each of the engines.
+    ///
+    /// Sources are dealt to `engines` batches at once, one by one from the longest on: such batches take equally long, and
+    /// no engine waits for another at the end.
+    fn new(sources: &[&[u32]], most: usize, engines: usize) -> Self {
+        let mut order: Vec<usize> = (0..sources.len()).collect();
+        order.sort_by_key(|&source| Reverse(sources[source].len()));
+        let count = sources.len().div_ceil(most).next_multiple_of(engines);
+        let size = sources.len().div_ceil(count.max(1)).max(1);
+        let deal = |dealt: &[usize]| {
+            let batch = |engine| dealt.iter().skip(engine).step_by(engines).copied().collect();
+            (0..engines).map(batch).collect::<Vec<_>>()
+        };
+        Self { batches: order.chunks(size * engines).flat_map(deal).collect(), next: AtomicUsize::new(0) }
     }
 
-    /// The next batch.
-    fn take(&self) -> Option<Range<usize>> {
-        let start = self.next.fetch_add(1, Ordering::Relaxed).checked_mul(self.batch)?;
-        (start < self.sources).then(|| start..self.sources.min(start + self.batch))
+    /// The next batch and its number.
+    fn take(&self) -> Option<(usize, &[usize])> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        Some((number, self.batches.get(number)?))
     }
 
-    /// Lets nobody take any more.
+    /// Lets nobody begin another batch.
     fn close(&self) {
-        self.next.store(self.sources, Ordering::Relaxed);
+        self.next.store(self.batches.len(), Ordering::Relaxed);
     }
 }
+
+/// The number of a batch and what came of it.
+type Done = (usize, Result<Vec<Hypotheses>>);
 
 /// An engine and what it has done.
 struct Share<'a> {
@@ -170,12 +178,46 @@ struct Share<'a> {
 impl Share<'_> {
     /// Runs batches until there are none, or one fails.
     fn work(&mut self, queue: &Queue, sources: &[&[u32]], prefix: &[u32]) {
-        while let Some(batch) = queue.take() {
-            let found = self.engine.run(&sources[batch.clone()], prefix, &mut Unobserved);
+        while let Some((number, batch)) = queue.take() {
+            let batch: Vec<&[u32]> = batch.iter().map(|&source| sources[source]).collect();
+            let found = self.engine.run(&batch, prefix, &mut Unobserved);
             if found.is_err() {
                 queue.close();
             }
-            self.done.push((batch, found));
+            self.done.push((number, found));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_hold_every_source_once_and_take_equally_long() {
+        let lengths: Vec<usize> = (0..61).map(|i| 1 + i * 17 % 40).collect();
+        let sources: Vec<Vec<u32>> = lengths.iter().map(|&length| alloc::vec![1; length]).collect();
+        let sources: Vec<&[u32]> = sources.iter().map(Vec::as_slice).collect();
+        for (most, engines) in [(1, 1), (8, 1), (16, 2), (64, 2), (16, 5), (2, 61)] {
+            let queue = Queue::new(&sources, most, engines);
+            let mut all: Vec<usize> = queue.batches.concat();
+            all.sort_unstable();
+            assert!(all.iter().copied().eq(0..61), "batches of {most} for {engines}");
+            assert!(queue.batches.iter().all(|batch| batch.len() <= most));
+            let longest = |batch: &Vec<usize>| batch.iter().map(|&source| lengths[source]).max();
+            let longest: Vec<_> = queue.batches.iter().map(longest).collect();
+            assert!(longest.is_sorted_by(|a, b| a >= b), "{longest:?}");
+            let sizes = queue.batches[..engines].iter().map(Vec::len);
+            assert!(sizes.clone().max().unwrap() - sizes.min().unwrap() <= 1);
+        }
+        assert!(Queue::new(&[], 4, 2).take().is_none());
+    }
+
+    #[test]
+    fn a_closed_queue_gives_no_batch() {
+        let queue = Queue::new(&[&[1], &[2], &[3]], 1, 1);
+        assert_eq!(queue.take(), Some((0, &[0][..])));
+        queue.close();
+        assert_eq!((queue.take(), queue.take()), (None, None));
     }
 }

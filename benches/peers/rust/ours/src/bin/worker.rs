@@ -15,7 +15,6 @@ use std::time::Instant;
 fn translator(model: &Arc<Model>, job: &Job, call: &Call) -> Result<Translator> {
     let translator = Translator::new(Arc::clone(model))?;
     let mut options = translator.options().clone();
-    options.batch = call.sources.len();
     options.threads = job.number("threads");
     options.decode = DecodeOptions {
         strategy: match job.number("beam") {
