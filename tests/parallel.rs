@@ -82,6 +82,27 @@ fn outputs_are_the_same_whoever_computes_them() {
 }
 
 #[test]
+fn long_sources_make_smaller_batches() {
+    let spec = ModelSpec { max_positions: 300, ..specs::marian() };
+    let model = open(&random_model(&spec, 8, Dtype::I8));
+    let mut random = Random::new(3);
+    let sources: Vec<Vec<u32>> =
+        (0..24).map(|i| random.tokens(1 + i * i * 7 % 290, spec.source_vocabulary)).collect();
+    let options = TranslateOptions { batch: 4, ..options(&model, Strategy::Greedy) };
+    let mut alone = translator(&model, &options);
+    let alone = |source: &Vec<u32>| alone.run(&[source], &mut Unobserved).expect("a good source");
+    let expected: Vec<Hypotheses> = sources.iter().flat_map(alone).collect();
+    for threads in [1, 2] {
+        let mut together = translator(&model, &TranslateOptions { threads, ..options.clone() });
+        assert_eq!(run_all(&mut together, &sources).expect("good sources"), expected, "{threads} threads");
+        let refs: Vec<&[u32]> = sources.iter().map(Vec::as_slice).collect();
+        let first = together.run(&refs[8..], &mut Unobserved).expect("good sources");
+        assert_eq!(first, expected[8..][..first.len()]);
+        assert!((1..4).contains(&first.len()), "{} at once", first.len());
+    }
+}
+
+#[test]
 fn texts_keep_their_order_and_their_errors() {
     let model = open(&model_file());
     let texts: Vec<String> = (0..50).map(|i| "siskin finch ".repeat(1 + i * 7 % 3)[i % 5..].into()).collect();

@@ -31,7 +31,7 @@ Exit status: 0 if every line was answered, 1 if not, 2 for a wrong command line 
 
 /// Batches for each thread that are read before they are answered: they are sorted by length, and threads that have no
 /// more of them wait for the others.
-const WINDOW: usize = 4;
+const WINDOW: usize = 8;
 
 /// Translate lines of text, or do whatever else the model does with them.
 #[derive(Args)]

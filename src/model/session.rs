@@ -101,6 +101,13 @@ impl Session {
         self.output.clear();
         for (i, sentence) in sentences.into_iter().enumerate() {
             check_sentence(i, sentence, &self.shape, spec)?;
+            if self.sources.tokens.len() + sentence.len() > self.shape.source_tokens {
+                let message = format!(
+                    "more than {} source tokens with sentence {i} of the batch; the session was made for that many",
+                    self.shape.source_tokens
+                );
+                return Err(Error::new(ErrorKind::InvalidOption, message));
+            }
             self.sources.push(sentence);
         }
         let (ctx, weights) = (self.model.context(&self.pool), &self.model.weights);

@@ -16,6 +16,10 @@ pub(super) struct Engine {
     search: Search,
 }
 
+/// A full batch holds sources of so many tokens, and fewer where they are longer: then more rows make no product faster,
+/// and would only take memory.
+const USUAL_LENGTH: usize = 64;
+
 /// What engines are wanted for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Demand {
@@ -75,6 +79,11 @@ impl Engine {
         self.session.shape().batch
     }
 
+    /// As many sources of up to `length` tokens as it runs at once.
+    pub fn room(&self, length: usize) -> usize {
+        (self.session.shape().source_tokens / length.max(1)).clamp(1, self.batch())
+    }
+
     /// Searches outputs for `sources`, all of which begin with `prefix`.
     ///
     /// # Errors
@@ -124,6 +133,7 @@ fn shapes(
         batch,
         beam: decode.width(),
         source_length: source,
+        source_tokens: (batch * USUAL_LENGTH).clamp(source, batch * source),
         target_length: prefix + decode.max_length - 1,
         threads: options.threads,
         alignments: if decode.needs_attention() { Alignment::Keep } else { Alignment::Drop },

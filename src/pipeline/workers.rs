@@ -46,8 +46,8 @@ impl Workers {
         let prefix = prefix(model, options);
         let sources = &sources[..sources.len().min(options.batch)];
         let engine = &mut self.engines(model, options, 1, sources, prefix.len())?[0];
-        let sources = &sources[..sources.len().min(engine.batch())];
-        engine.run(sources, &prefix, observer)
+        let room = engine.room(longest(sources));
+        engine.run(&sources[..sources.len().min(room)], &prefix, observer)
     }
 
     /// Searches outputs for all `sources`, in their order.
@@ -69,7 +69,7 @@ impl Workers {
         let count = if many { threads.min(sources.len()).max(1) } else { 1 };
         let engines = self.engines(model, options, count, sources, prefix.len())?;
 
-        let queue = Queue::new(sources, engines[0].batch(), engines.len());
+        let queue = Queue::new(sources, engines.len(), |length| engines[0].room(length));
         let mut shares: Vec<Share<'_>> =
             engines.iter_mut().map(|engine| Share { engine, done: Vec::new() }).collect();
         pool.each(&mut shares, |share| share.work(&queue, sources, &prefix));
@@ -96,11 +96,10 @@ impl Workers {
         sources: &[&[u32]],
         prefix: usize,
     ) -> Result<&mut [Engine]> {
-        let longest = sources.iter().map(|source| source.len()).max().unwrap_or(0);
         let demand = Demand {
             engines: count,
             batch: sources.len().div_ceil(count).clamp(1, options.batch),
-            source: longest.max(1).next_multiple_of(16).min(model.spec().max_positions),
+            source: longest(sources).max(1).next_multiple_of(16).min(model.spec().max_positions),
             prefix,
         };
         if !self.can(&demand) {
@@ -125,6 +124,10 @@ impl Workers {
     }
 }
 
+fn longest(sources: &[&[u32]]) -> usize {
+    sources.iter().map(|source| source.len()).max().unwrap_or(0)
+}
+
 /// What every output begins with.
 fn prefix(model: &Model, options: &TranslateOptions) -> Vec<u32> {
     [&[model.spec().decoder_start], &options.task[..], &options.target_prefix[..]].concat()
@@ -138,20 +141,23 @@ struct Queue {
 }
 
 impl Queue {
-    /// Batches of at most `most` of the `sources`, as many for each of the engines.
+    /// Batches for `engines`, each of at most as many `sources` as there is `room` for of their length, and as many
+    /// batches for each engine.
     ///
     /// Sources are dealt to `engines` batches at once, one by one from the longest on: such batches take equally long, and
     /// no engine waits for another at the end.
-    fn new(sources: &[&[u32]], most: usize, engines: usize) -> Self {
+    fn new(sources: &[&[u32]], engines: usize, room: impl Fn(usize) -> usize) -> Self {
         let mut order: Vec<usize> = (0..sources.len()).collect();
         order.sort_by_key(|&source| Reverse(sources[source].len()));
-        let count = sources.len().div_ceil(most).next_multiple_of(engines);
-        let size = sources.len().div_ceil(count.max(1)).max(1);
-        let deal = |dealt: &[usize]| {
-            let batch = |engine| dealt.iter().skip(engine).step_by(engines).copied().collect();
-            (0..engines).map(batch).collect::<Vec<_>>()
-        };
-        Self { batches: order.chunks(size * engines).flat_map(deal).collect(), next: AtomicUsize::new(0) }
+        let (mut batches, mut rest) = (Vec::new(), &order[..]);
+        while let Some(&longest) = rest.first() {
+            let rounds = rest.len().div_ceil(room(sources[longest].len()) * engines);
+            let dealt = rest.len().div_ceil(rounds);
+            let batch = |engine| rest[..dealt].iter().skip(engine).step_by(engines).copied().collect();
+            batches.extend((0..engines.min(dealt)).map(batch));
+            rest = &rest[dealt..];
+        }
+        Self { batches, next: AtomicUsize::new(0) }
     }
 
     /// The next batch and its number.
@@ -198,24 +204,27 @@ mod tests {
         let lengths: Vec<usize> = (0..61).map(|i| 1 + i * 17 % 40).collect();
         let sources: Vec<Vec<u32>> = lengths.iter().map(|&length| alloc::vec![1; length]).collect();
         let sources: Vec<&[u32]> = sources.iter().map(Vec::as_slice).collect();
-        for (most, engines) in [(1, 1), (8, 1), (16, 2), (64, 2), (16, 5), (2, 61)] {
-            let queue = Queue::new(&sources, most, engines);
+        for (tokens, engines) in [(40, 1), (400, 1), (400, 2), (10_000, 2), (300, 5), (80, 70)] {
+            let queue = Queue::new(&sources, engines, |length| tokens / length);
             let mut all: Vec<usize> = queue.batches.concat();
             all.sort_unstable();
-            assert!(all.iter().copied().eq(0..61), "batches of {most} for {engines}");
-            assert!(queue.batches.iter().all(|batch| batch.len() <= most));
+            assert!(all.into_iter().eq(0..61), "{tokens} tokens, {engines} engines");
+            for together in queue.batches.chunks(engines) {
+                let tokens_of =
+                    |batch: &Vec<usize>| batch.iter().map(|&source| lengths[source]).sum::<usize>();
+                assert!(together.iter().map(tokens_of).all(|sum| sum > 0 && sum <= tokens));
+                let sizes = together.iter().map(Vec::len);
+                assert!(sizes.clone().max().unwrap() - sizes.min().unwrap() <= 1);
+            }
             let longest = |batch: &Vec<usize>| batch.iter().map(|&source| lengths[source]).max();
-            let longest: Vec<_> = queue.batches.iter().map(longest).collect();
-            assert!(longest.is_sorted_by(|a, b| a >= b), "{longest:?}");
-            let sizes = queue.batches[..engines].iter().map(Vec::len);
-            assert!(sizes.clone().max().unwrap() - sizes.min().unwrap() <= 1);
+            assert!(queue.batches.iter().map(longest).is_sorted_by(|a, b| a >= b));
         }
-        assert!(Queue::new(&[], 4, 2).take().is_none());
+        assert!(Queue::new(&[], 2, |_| 4).take().is_none());
     }
 
     #[test]
     fn a_closed_queue_gives_no_batch() {
-        let queue = Queue::new(&[&[1], &[2], &[3]], 1, 1);
+        let queue = Queue::new(&[&[1], &[2], &[3]], 1, |_| 1);
         assert_eq!(queue.take(), Some((0, &[0][..])));
         queue.close();
         assert_eq!((queue.take(), queue.take()), (None, None));
