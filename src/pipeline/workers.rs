@@ -65,7 +65,7 @@ impl Workers {
     ) -> Result<Vec<Hypotheses>> {
         let (prefix, pool) = (prefix(model, options), Arc::clone(&self.pool));
         let threads = pool.threads();
-        let many = sources.len() * PART_OF_BATCH >= threads * options.batch;
+        let many = sources.len().saturating_mul(PART_OF_BATCH) >= threads.saturating_mul(options.batch);
         let count = if many { threads.min(sources.len()).max(1) } else { 1 };
         let engines = self.engines(model, options, count, sources, prefix.len())?;
 
