@@ -133,7 +133,7 @@ fn shapes(
         batch,
         beam: decode.width(),
         source_length: source,
-        source_tokens: (batch * USUAL_LENGTH).clamp(source, batch * source),
+        source_tokens: batch.saturating_mul(source.min(USUAL_LENGTH)).max(source),
         target_length: prefix + decode.max_length - 1,
         threads: options.threads,
         alignments: if decode.needs_attention() { Alignment::Keep } else { Alignment::Drop },
