@@ -39,6 +39,8 @@ pub mod decode;
 
 pub mod pipeline;
 
+#[cfg(feature = "capi")]
+mod capi;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;

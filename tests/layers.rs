@@ -15,6 +15,7 @@ const LEVELS: &[(&str, u32)] = &[
     ("model", 2),
     ("decode", 3),
     ("pipeline", 4),
+    ("capi", 5),
     ("cli", 5),
     ("main", 5),
 ];

@@ -81,17 +81,16 @@ def peer_job(folder, model):
 
 
 def innermost_loops(listing):
-    """Bodies of the loops in a disassembly that have no loop inside: lists of instructions."""
+    """Bodies of the loops in a disassembly that have no branch inside: lists of instructions."""
     seen = {}
     lines = re.findall(r"^\s*([0-9a-f]+):\s+[0-9a-f]{8}\s+(.*)$", listing, re.M)
-    starts = []
     for number, (address, text) in enumerate(lines):
         seen[int(address, 16)] = number
         branch = re.match(r"(b\.\w+|cbn?z|tbn?z)\s.*\b([0-9a-f]+) <", text)
         if branch and (start := seen.get(int(branch[2], 16))) is not None:
-            if not any(start <= other for other in starts):
-                yield [text.split("//")[0].strip() for _, text in lines[start:number]]
-            starts.append(start)
+            body = [text.split("//")[0].strip() for _, text in lines[start:number]]
+            if not any(re.match(r"(b|b\.\w+|bl|blr|br|ret|cbn?z|tbn?z)\b", line) for line in body):
+                yield body
 
 
 def cycles(mca, cpu, body):
@@ -108,9 +107,9 @@ def loops(program, mca):
     print("\n| loop | core | multiply-adds | cycles | a cycle |\n|---|---|---|---|---|")
     for name, (mnemonics, work, cpu) in LOOPS.items():
         counted = [(work * sum(line.split()[0] in mnemonics for line in body), body) for body in bodies]
-        # Of each kind the loop with the largest tile.
-        products, body = max(counted, key=lambda pair: pair[0])
-        spent = cycles(mca, cpu, body)
+        # Of each kind the loop with the largest tile; of equal ones the fastest.
+        products, _ = max(counted, key=lambda pair: pair[0])
+        spent, body = min((cycles(mca, cpu, body), body) for count, body in counted if count == products)
         print(f"| {name} | {cpu} | {products} | {spent:.1f} | {products / spent:.1f} |")
 
 

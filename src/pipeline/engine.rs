@@ -49,9 +49,7 @@ impl Engine {
         let limit = options.limits.max_memory.unwrap_or(u64::MAX);
         let mut demand = demand;
         loop {
-            let (shape, setup) = shapes(model, options, &decode, &demand);
-            let one = model.plan(&shape)?.saturating_add(Search::plan(&decode, setup)? as u64);
-            let needed = one.saturating_mul(demand.engines as u64);
+            let (needed, shape, setup) = plan(model, options, &decode, &demand)?;
             if needed <= limit {
                 let engine = |_| {
                     let session = Session::with_pool(Arc::clone(model), shape, Arc::clone(pool))?;
@@ -72,6 +70,15 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Bytes of the engines of `demand`.
+    ///
+    /// # Errors
+    /// As [`Model::plan`] and [`Search::plan`].
+    pub fn plan(model: &Model, options: &TranslateOptions, demand: Demand) -> Result<u64> {
+        let decode = decode_options(model, options, demand.prefix)?;
+        plan(model, options, &decode, &demand).map(|(bytes, ..)| bytes)
     }
 
     /// The most sources that it runs at once.
@@ -121,14 +128,14 @@ fn decode_options(model: &Model, options: &TranslateOptions, prefix: usize) -> R
     Ok(decode)
 }
 
-/// What the session and the search of one engine are made for.
-fn shapes(
+/// Bytes of the engines of `demand`, and what the session and the search of each are made for.
+fn plan(
     model: &Model,
     options: &TranslateOptions,
     decode: &DecodeOptions,
     demand: &Demand,
-) -> (SessionShape, Setup) {
-    let (spec, &Demand { batch, source, prefix, .. }) = (model.spec(), demand);
+) -> Result<(u64, SessionShape, Setup)> {
+    let (spec, &Demand { engines, batch, source, prefix }) = (model.spec(), demand);
     let shape = SessionShape {
         batch,
         beam: decode.width(),
@@ -140,5 +147,6 @@ fn shapes(
         shortlist: options.shortlist,
     };
     let setup = Setup { vocabulary: spec.target_vocabulary, end: spec.end, batch, prefix, source };
-    (shape, setup)
+    let one = model.plan(&shape)?.saturating_add(Search::plan(decode, setup)? as u64);
+    Ok((one.saturating_mul(engines as u64), shape, setup))
 }

@@ -1,5 +1,6 @@
 //! What users hold: text in, text out.
 
+mod cancellation;
 mod engine;
 mod generation;
 pub mod golden;
@@ -12,6 +13,7 @@ mod translator;
 mod verified;
 mod workers;
 
+pub use cancellation::Cancellation;
 pub use generation::Generation;
 #[cfg(feature = "cli")]
 pub(crate) use generation::set;

@@ -5,9 +5,11 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
+use super::cancellation::Cancellable;
+use super::engine::{Demand, Engine};
 use super::segment::{Segmenter, Source};
 use super::workers::Workers;
-use super::{Generation, Segment, TextHypothesis, TranslateOptions, Translation};
+use super::{Cancellation, Generation, Segment, TextHypothesis, TranslateOptions, Translation};
 use crate::decode::{Hypotheses, Observer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{File, SectionKind};
@@ -25,6 +27,7 @@ pub struct Translator {
     options: TranslateOptions,
     scratch: EncodeScratch,
     workers: Workers,
+    cancellation: Cancellation,
 }
 
 impl Translator {
@@ -43,7 +46,8 @@ impl Translator {
         let options = TranslateOptions::of(&generation, model.bytes().len());
         options.check_shortlist(&model)?;
         let (scratch, workers) = (EncodeScratch::default(), Workers::new(options.threads));
-        Ok(Self { model, generation, language, options, scratch, workers })
+        let cancellation = Cancellation::default();
+        Ok(Self { model, generation, language, options, scratch, workers, cancellation })
     }
 
     /// The same translator with other options.
@@ -72,6 +76,26 @@ impl Translator {
     /// The options in force.
     pub fn options(&self) -> &TranslateOptions {
         &self.options
+    }
+
+    /// What ends this translator's requests from another thread.
+    pub fn cancellation(&self) -> &Cancellation {
+        &self.cancellation
+    }
+
+    /// Replaces it, so that what ended an earlier request cannot end a later one.
+    pub fn set_cancellation(&mut self, cancellation: Cancellation) {
+        self.cancellation = cancellation;
+    }
+
+    /// Bytes of working memory for `batch` sources of up to `source` tokens that are computed together, the model's own
+    /// bytes not counted: what [`Limits::max_memory`](super::Limits::max_memory) is held against.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOption`] for nothing, [`ErrorKind::InputTooLong`] beyond the model's positions.
+    pub fn plan(&self, batch: usize, source: usize) -> Result<u64> {
+        let prefix = 1 + self.options.task.len() + self.options.target_prefix.len();
+        Engine::plan(&self.model, &self.options, Demand { engines: 1, batch, source, prefix })
     }
 
     /// The tokens of `text` on the target side, for [`TranslateOptions::target_prefix`].
@@ -187,6 +211,8 @@ impl Translator {
     /// # Errors
     /// As [`translate`](Self::translate).
     pub fn run(&mut self, sources: &[&[u32]], observer: &mut impl Observer) -> Result<Vec<Hypotheses>> {
+        let observer = &mut Cancellable { observer, cancellation: self.cancellation.clone() };
+        observer.check()?;
         self.workers.run_first(&self.model, &self.options, sources, observer)
     }
 
@@ -195,7 +221,7 @@ impl Translator {
     /// # Errors
     /// As [`translate`](Self::translate); that of one source stops all.
     pub fn run_all(&mut self, sources: &[&[u32]]) -> Result<Vec<Hypotheses>> {
-        self.workers.run(&self.model, &self.options, sources)
+        self.workers.run(&self.model, &self.options, sources, &self.cancellation)
     }
 
     fn segment(&mut self, text: &str) -> Result<Vec<Source>> {

@@ -5,8 +5,9 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use super::TranslateOptions;
+use super::cancellation::Cancellable;
 use super::engine::{Demand, Engine};
+use super::{Cancellation, TranslateOptions};
 use crate::decode::{Hypotheses, Observer, Unobserved};
 use crate::error::Result;
 use crate::model::Model;
@@ -62,6 +63,7 @@ impl Workers {
         model: &Arc<Model>,
         options: &TranslateOptions,
         sources: &[&[u32]],
+        cancellation: &Cancellation,
     ) -> Result<Vec<Hypotheses>> {
         let (prefix, pool) = (prefix(model, options), Arc::clone(&self.pool));
         let threads = pool.threads();
@@ -72,7 +74,7 @@ impl Workers {
         let queue = Queue::new(sources, engines.len(), |length| engines[0].room(length));
         let mut shares: Vec<Share<'_>> =
             engines.iter_mut().map(|engine| Share { engine, done: Vec::new() }).collect();
-        pool.each(&mut shares, |share| share.work(&queue, sources, &prefix));
+        pool.each(&mut shares, |share| share.work(&queue, sources, &prefix, cancellation));
 
         let mut done: Vec<Done> = shares.into_iter().flat_map(|share| share.done).collect();
         // Batches are begun in their order, so the first error is the same one whoever met it.
@@ -183,10 +185,11 @@ struct Share<'a> {
 
 impl Share<'_> {
     /// Runs batches until there are none, or one fails.
-    fn work(&mut self, queue: &Queue, sources: &[&[u32]], prefix: &[u32]) {
+    fn work(&mut self, queue: &Queue, sources: &[&[u32]], prefix: &[u32], cancellation: &Cancellation) {
+        let observer = &mut Cancellable { observer: &mut Unobserved, cancellation: cancellation.clone() };
         while let Some((number, batch)) = queue.take() {
             let batch: Vec<&[u32]> = batch.iter().map(|&source| sources[source]).collect();
-            let found = self.engine.run(&batch, prefix, &mut Unobserved);
+            let found = observer.check().and_then(|()| self.engine.run(&batch, prefix, observer));
             if found.is_err() {
                 queue.close();
             }
