@@ -219,7 +219,7 @@ typedef struct siskin_options {
     uint32_t unit;
     uint32_t long_input;
     uint32_t shortlist;
-    /* Inputs that are computed together, at most, and threads that share one computation: they change speed and
+    /* Inputs that a thread computes together, at most, and threads, which share out many inputs: they change speed and
      * memory, never a result. */
     uint32_t batch;
     uint32_t threads;

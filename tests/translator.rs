@@ -17,16 +17,19 @@ fn translator() -> Translator {
 
 #[test]
 fn another_thread_ends_a_batch_and_every_later_request() {
-    let mut translator = translator();
-    let cancellation = translator.cancellation().clone();
     let texts = vec!["siskin"; 100_000];
-    let thread = std::thread::spawn(move || cancellation.cancel());
-    let ended = translator.translate_batch(&texts).err().map(|error| error.kind());
-    assert_eq!(ended, Some(ErrorKind::Cancelled));
-    thread.join().unwrap();
-    assert_eq!(translator.translate("siskin").unwrap_err().kind(), ErrorKind::Cancelled);
-    translator.cancellation().reset();
-    assert!(translator.translate("siskin").is_ok());
+    for threads in [1, 2] {
+        let options = TranslateOptions { threads, ..translator().options().clone() };
+        let mut translator = translator().with_options(options).unwrap();
+        let cancellation = translator.cancellation().clone();
+        let thread = std::thread::spawn(move || cancellation.cancel());
+        let ended = translator.translate_batch(&texts).err().map(|error| error.kind());
+        assert_eq!(ended, Some(ErrorKind::Cancelled), "{threads} threads");
+        thread.join().unwrap();
+        assert_eq!(translator.translate("siskin").unwrap_err().kind(), ErrorKind::Cancelled);
+        translator.cancellation().reset();
+        assert!(translator.translate("siskin").is_ok());
+    }
 }
 
 #[test]

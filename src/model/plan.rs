@@ -20,6 +20,8 @@ pub struct SessionShape {
     pub beam: usize,
     /// Tokens of a source sentence.
     pub source_length: usize,
+    /// Source tokens of a batch, those of all its sentences.
+    pub source_tokens: usize,
     /// Tokens of a target sentence, the start token and a forced prefix included, the end token not.
     pub target_length: usize,
     /// Threads that share one computation.
@@ -145,7 +147,7 @@ impl Plan {
     /// positions.
     pub fn new(spec: &ModelSpec, shape: &SessionShape, listing: Option<Listing>) -> Result<Self> {
         shape.validate(spec)?;
-        let tokens = product([shape.batch, shape.source_length]);
+        let tokens = shape.source_tokens;
         let rows = product([shape.batch, shape.beam]);
         let most = tokens.max(rows);
         let longest = shape.source_length.max(shape.target_length);
@@ -267,6 +269,7 @@ impl SessionShape {
             ("batch", self.batch),
             ("beam", self.beam),
             ("source length", self.source_length),
+            ("source tokens", self.source_tokens),
             ("target length", self.target_length),
             ("threads", self.threads),
         ] {
@@ -285,6 +288,11 @@ impl SessionShape {
                 );
                 return Err(Error::new(ErrorKind::InputTooLong, message));
             }
+        }
+        if self.source_tokens > self.batch.saturating_mul(self.source_length) {
+            let (tokens, batch, length) = (self.source_tokens, self.batch, self.source_length);
+            let message = format!("{tokens} source tokens; {batch} sentences of {length} have fewer");
+            return Err(Error::new(ErrorKind::InvalidOption, message));
         }
         // With the limits of a spec no sum of sizes leaves 64 bits.
         if self.batch.saturating_mul(self.beam) > 1 << 16 {

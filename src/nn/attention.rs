@@ -91,7 +91,8 @@ pub fn attend_rows<'q>(
     query_of: impl Fn(usize) -> Query<'q> + Sync,
 ) {
     let AttendRows { bias, scratch, stride, out, width, alignments } = rows;
-    let share = (out.len() / width).div_ceil(ctx.pool.threads()).max(1);
+    let threads = ctx.pool.threads().min(scratch.len() / (2 * stride));
+    let share = (out.len() / width).div_ceil(threads).max(1);
     let longest = alignments.as_ref().map_or(0, |alignments| alignments.longest);
     let mut aligned = alignments.map(|alignments| alignments.rows.chunks_mut(share * longest));
 

@@ -1,6 +1,7 @@
 //! What users hold: text in, text out.
 
 mod cancellation;
+mod engine;
 mod generation;
 pub mod golden;
 mod request;
@@ -10,6 +11,7 @@ mod summarizer;
 mod translation;
 mod translator;
 mod verified;
+mod workers;
 
 pub use cancellation::Cancellation;
 pub use generation::Generation;
