@@ -39,6 +39,9 @@ pub mod decode;
 
 pub mod pipeline;
 
+#[cfg(feature = "learn")]
+pub mod learn;
+
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;

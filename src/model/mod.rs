@@ -18,6 +18,8 @@ pub use adapter::{Adapter, AdapterBuilder};
 pub use plan::{Alignment, SessionShape, ShortlistMode};
 pub use session::Session;
 pub use spec::{Autoregression, ModelSpec, NormKind, Positions, Presence, Tying};
+#[cfg(feature = "learn")]
+pub(crate) use weights::{History, Side, Weights, projections};
 pub use weights::{SchemaEntry, schema};
 
 use alloc::format;
@@ -33,6 +35,7 @@ use crate::text::Vocabulary;
 use crate::threads::Pool;
 use plan::{Listing, Plan};
 use storage::Storage;
+#[cfg(not(feature = "learn"))]
 use weights::Weights;
 
 /// An encoder-decoder Transformer in one file.
@@ -224,6 +227,11 @@ impl Model {
             }
         };
         Plan::new(self.spec(), shape, listing, self.weights.rank)
+    }
+
+    #[cfg(feature = "learn")]
+    pub(crate) fn weights(&self) -> &Weights {
+        &self.weights
     }
 
     fn context<'a>(&'a self, pool: &'a Pool) -> Context<'a> {
