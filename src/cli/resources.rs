@@ -29,7 +29,7 @@ impl ResourceArguments {
 }
 
 /// A number of bytes: digits, and a unit that is decimal (`48MB`, `48M`) or binary (`48MiB`).
-fn size(text: &str) -> Result<u64, String> {
+pub(super) fn size(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = text[digits.len()..].to_ascii_uppercase();
     let factor: u64 = match unit.as_str() {
