@@ -24,7 +24,8 @@ pub struct Progress {
     pub steps: usize,
     /// The loss of the new pairs, in nats a token.
     pub loss: f32,
-    /// Tokens of the new pairs, end tokens included, that are likelier than all others together, behind those before them.
+    /// Tokens of the new pairs, end tokens included, that are one and a half times as likely as any other, behind those
+    /// before them.
     pub right: usize,
     /// All tokens of the new pairs.
     pub tokens: usize,

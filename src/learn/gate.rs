@@ -131,7 +131,7 @@ pub(super) fn broken(
         return Ok(Some(Reason::NotFinite));
     }
     if let (Some(divergence), Some(bound)) = (divergence, gate.divergence)
-        && !(divergence <= bound)
+        && (divergence > bound || divergence.is_nan())
     {
         return Ok(Some(Reason::Diverged { divergence, bound }));
     }
@@ -139,7 +139,7 @@ pub(super) fn broken(
     if let (Some(bound), false) = (gate.forgetting, old.is_empty()) {
         let before = learner.evaluate(&learner.parameters, &old)?.mean();
         let after = learner.evaluate(parameters, &old)?.mean();
-        if !(after - before <= bound) {
+        if after - before > bound || after.is_nan() {
             return Ok(Some(Reason::Forgotten { before, after }));
         }
     }

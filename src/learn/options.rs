@@ -44,8 +44,8 @@ pub struct LearnOptions {
     pub golden: usize,
     /// What the divergence from it weighs, against the loss of the pairs.
     pub keep: f32,
-    /// The most passes through the new pairs. Learning ends before when every token of them is likelier than all others
-    /// together.
+    /// The most passes through the new pairs. Learning ends before when every token of them is one and a half times
+    /// as likely as any other.
     pub passes: usize,
     /// Where the random numbers start.
     pub seed: u64,
@@ -58,7 +58,7 @@ impl Default for LearnOptions {
         Self {
             scope: Scope::default(),
             method: Method::default(),
-            learning_rate: 4e-3,
+            learning_rate: 5e-3,
             smoothing: 0.0,
             clip: 1.0,
             batch: 8,

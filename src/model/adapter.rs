@@ -111,7 +111,7 @@ pub struct AdapterBuilder<'a> {
     version: u32,
     /// Tensors of the model that are plain rows, by name.
     plain: BTreeSet<String>,
-    rows: Vec<(&'a str, &'a [usize], &'a [f32])>,
+    rows: Vec<(&'a str, Vec<usize>, &'a [f32])>,
     matrices: Vec<(&'a str, PackedMatrix)>,
     lessons: Option<Vec<u8>>,
 }
@@ -136,7 +136,7 @@ impl<'a> AdapterBuilder<'a> {
     ///
     /// # Panics
     /// If the number of values is not the product of `shape`, or a matrix has not two dimensions.
-    pub fn tensor(&mut self, name: &'a str, shape: &'a [usize], values: &'a [f32]) -> Result<&mut Self> {
+    pub fn tensor(&mut self, name: &'a str, shape: &[usize], values: &'a [f32]) -> Result<&mut Self> {
         if self.plain.contains(name) {
             if values.iter().any(|value| !value.is_finite()) {
                 return Err(Error::new(
@@ -144,7 +144,7 @@ impl<'a> AdapterBuilder<'a> {
                     format!("{name} has a value that is not a number"),
                 ));
             }
-            self.rows.push((name, shape, values));
+            self.rows.push((name, shape.to_vec(), values));
         } else {
             let packed =
                 PackedMatrix::pack(Dtype::F32, shape[0], shape[1], values).map_err(|e| e.at(name))?;
