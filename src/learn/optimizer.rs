@@ -99,14 +99,15 @@ pub fn clip(gradients: &mut Gradients, most: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::learn::Parameter;
 
     /// Two steps of each method on one number, against the papers' formulas worked out by hand in `f64`.
     #[test]
     fn steps_are_those_of_the_papers() {
         let gradients = [0.5f32, -0.25];
         let run = |method| {
-            let mut parameters = Parameters::default();
-            parameters.push_for_test("x", 1.0);
+            let x = Parameter { name: "x".into(), shape: vec![1], values: vec![1.0] };
+            let mut parameters = Parameters::of(vec![x]);
             let mut optimizer = Optimizer::new(method, &parameters);
             for g in gradients {
                 optimizer.step(&mut parameters, &Gradients(vec![vec![g]]), 0.1);

@@ -184,10 +184,10 @@ impl Parameters {
         &mut self.list
     }
 
-    /// A parameter of one number.
+    /// These, in the place of no tensor.
     #[cfg(test)]
-    pub fn push_for_test(&mut self, name: &str, value: f32) {
-        self.list.push(Parameter { name: name.into(), shape: vec![1], values: vec![value] });
+    pub(super) fn of(list: Vec<Parameter>) -> Self {
+        Self { list, ..Self::default() }
     }
 
     /// The number of the parameter in the place of `tensor`.
