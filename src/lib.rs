@@ -39,8 +39,12 @@ pub mod decode;
 
 pub mod pipeline;
 
+#[cfg(feature = "learn")]
+pub mod learn;
+
 #[cfg(feature = "capi")]
 mod capi;
+
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;

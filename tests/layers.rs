@@ -15,13 +15,15 @@ const LEVELS: &[(&str, u32)] = &[
     ("model", 2),
     ("decode", 3),
     ("pipeline", 4),
+    ("learn", 4),
     ("capi", 5),
     ("cli", 5),
     ("main", 5),
 ];
 
-/// Uses inside a level: the blocks under the model, and what everything of level 0 may need.
-const INSIDE: &[(&str, &str)] = &[("model", "nn"), ("tensor", "error"), ("main", "cli")];
+/// Uses inside a level: the blocks under the model, what everything of level 0 may need, and a learner that translates.
+const INSIDE: &[(&str, &str)] =
+    &[("model", "nn"), ("tensor", "error"), ("main", "cli"), ("learn", "pipeline")];
 
 /// Uses that the levels allow and the design does not: search sees a `Scorer`, neither tensors nor models.
 const FORBIDDEN: &[(&str, &str)] =

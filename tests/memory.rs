@@ -13,7 +13,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use siskin::ErrorKind;
 use siskin::decode::{Alignments, DecodeOptions, Observer, Request, Sampling, Search, Setup, Strategy};
-use siskin::model::{Alignment, Model, ModelSpec, Session, SessionShape, ShortlistMode};
+use siskin::model::{
+    Adapter, AdapterBuilder, Alignment, Model, ModelSpec, Session, SessionShape, ShortlistMode,
+};
 use siskin::pipeline::{Limits, TranslateOptions, Translator};
 use siskin::tensor::{AlignedBytes, Dtype};
 use support::{Random, Recipe, model_file, open, random_model, specs, with_shortlist};
@@ -355,11 +357,70 @@ fn a_step_of_a_session_allocates_nothing() {
     }
 }
 
+/// Low-rank terms have their room in the plan, and none is taken in a step.
+fn an_adapted_session_uses_what_was_planned() {
+    for spec in families() {
+        let model = open(&random_model(&spec, 3, Dtype::I8));
+        let (d, f) = (spec.d_model, spec.ffn_width);
+        let (down, up) = (vec![0.1; 5 * f], vec![0.1; 5 * d]);
+        let mut builder = AdapterBuilder::new(&model, 1).expect("a model");
+        builder.tensor("decoder.layers.1.ffn.down.lora_a", &[5, f], &down).expect("numbers");
+        builder.tensor("decoder.layers.1.ffn.down.lora_b", &[d, 5], &up).expect("numbers");
+        let adapter = Adapter::from_bytes(AlignedBytes::copy_of(&builder.build())).expect("an adapter");
+        let adapted = Arc::new(model.with_adapter(Arc::new(adapter)).expect("its model"));
+        let shape = SessionShape {
+            batch: 4,
+            beam: 2,
+            source_length: 10,
+            target_length: 10,
+            threads: 1,
+            alignments: Alignment::Drop,
+            shortlist: ShortlistMode::Off,
+        };
+        let planned = adapted.plan(&shape).expect("a small shape");
+        assert!(planned > model.plan(&shape).expect("a small shape"), "{spec:?}");
+        let (session, usage) = measure(|| Session::new(adapted, shape));
+        assert_planned(planned as usize, usage.peak, &(&shape, &usage));
+        let mut session = session.expect("a small session");
+        let start = ALLOCATIONS.load(Relaxed);
+        session.encode([&[3u32, 4, 5][..], &[6]]).expect("sources that fit");
+        for _ in 0..10 {
+            session.step(&[1, 2], &[1, 0]).expect("a good step");
+        }
+        assert_eq!(ALLOCATIONS.load(Relaxed), start, "{spec:?}");
+    }
+}
+
+/// A learner takes no more than its budget, with a vocabulary and sentences of real size.
+#[cfg(feature = "learn")]
+fn learning_stays_within_its_budget() {
+    use siskin::learn::{Budget, LearnOptions, Learner};
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models/en-de/en-de.siskin");
+    let model = Arc::new(Model::open(path).expect("the shipped model"));
+    let pairs: Vec<(&str, &str)> = include_str!("learn/terms/corrections.tsv")
+        .lines()
+        .filter_map(|line| line.split_once('\t'))
+        .collect();
+    for (memory, threads) in [(8 << 20, 1), (64 << 20, 1), (64 << 20, 2)] {
+        let options = LearnOptions { passes: 1, ..LearnOptions::default() };
+        let budget = Budget { memory, threads, ..Budget::default() };
+        let (outcome, usage) = measure(|| {
+            let mut learner = Learner::new(&model, options, budget)?;
+            learner.learn(&pairs)
+        });
+        println!("{memory} bytes, {threads} threads: {usage:?}, {}", outcome.expect("a lesson"));
+        assert!(usage.peak as u64 <= memory, "{memory}: {usage:?}");
+    }
+}
+
 fn main() {
-    let tests: [(&str, fn()); 7] = [
+    let tests: &[(&str, fn())] = &[
         ("sessions use what was planned", sessions_use_what_was_planned),
         ("decoding uses what was planned", decoding_uses_what_was_planned),
         ("a step of a session allocates nothing", a_step_of_a_session_allocates_nothing),
+        ("an adapted session uses what was planned", an_adapted_session_uses_what_was_planned),
+        #[cfg(feature = "learn")]
+        ("learning stays within its budget", learning_stays_within_its_budget),
         ("limits are kept", limits_are_kept),
         ("impossible sessions are refused", impossible_sessions_are_refused),
         ("opening needs the file and little more", opening_needs_the_file_and_little_more),

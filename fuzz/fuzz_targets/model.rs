@@ -6,6 +6,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use siskin::format::{File, Layout, SectionKind, crc32};
+use siskin::model::Adapter;
 use siskin::tensor::AlignedBytes;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -19,7 +20,8 @@ fuzz_target!(|bytes: &[u8]| {
 fn read_all(bytes: &[u8]) {
     let Ok(file) = File::parse(bytes) else { return };
     let _ = file.verify();
-    for kind in [SectionKind::Spec, SectionKind::Generation, SectionKind::Card, SectionKind::Receipt] {
+    let metadata = [SectionKind::Spec, SectionKind::Generation, SectionKind::Card, SectionKind::Receipt];
+    for kind in metadata.into_iter().chain([SectionKind::Adapter]) {
         let metadata = file.metadata(kind);
         for entry in metadata.iter() {
             let _ = metadata.require::<u32>(entry.key);
@@ -30,6 +32,10 @@ fn read_all(bytes: &[u8]) {
     for sentence in file.golden().iter().flat_map(|golden| golden.iter()) {
         assert!(sentence.source.iter().count() == sentence.source.len());
     }
+    for lesson in file.lessons().iter().flat_map(|lessons| lessons.iter()) {
+        assert!(lesson.source.len() + lesson.target.len() <= bytes.len());
+    }
+    let _ = Adapter::from_bytes(AlignedBytes::copy_of(bytes));
     if let Some(shortlist) = file.shortlist() {
         let sources = (0..shortlist.source_vocabulary().min(1 << 16) as u32 + 2).chain([u32::MAX]);
         for tokens in sources.filter_map(|source| shortlist.of(source).ok()) {

@@ -1,5 +1,6 @@
 //! `siskin bench`: how fast a model runs here.
 
+use super::learn::adapted;
 use super::load::{Load, ModelArguments, ModelFile};
 use super::machine::{kernel_names, minor_faults, peak_memory};
 use super::resources::ResourceArguments;
@@ -34,6 +35,9 @@ Examples:
 pub(super) struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
+    /// An adapter over the model, as `siskin learn` makes it
+    #[arg(long, value_name = "FILE")]
+    adapter: Option<PathBuf>,
     /// Sentences, one a line; without it the golden sentences of the model
     #[arg(short, long, value_name = "FILE")]
     input: Option<PathBuf>,
@@ -59,7 +63,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let (faults, start) = (minor_faults(), Instant::now());
     let file = arguments.model.find("en-de")?;
-    let model = Arc::new(file.open()?);
+    let model = Arc::new(adapted(file.open()?, arguments.adapter.as_ref())?);
     let load = start.elapsed();
     let sentences = arguments.sentences(&model)?;
     let mut translator = arguments.translator(&model)?;

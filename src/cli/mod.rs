@@ -4,6 +4,7 @@ mod bench;
 mod doctor;
 pub mod inspect;
 mod json;
+mod learn;
 mod lines;
 mod load;
 mod machine;
@@ -51,6 +52,8 @@ enum Command {
     Translate(Box<translate::Arguments>),
     /// Summarize documents, one a line: as translate, but a document is read as a whole, or as much of it as fits
     Summarize(Box<translate::Arguments>),
+    /// Teach a model corrections, which are kept in an adapter file
+    Learn(Box<learn::Arguments>),
     /// Measure how fast a model runs here
     Bench(Box<bench::Arguments>),
     /// Check that a model gives on this machine what it must give
@@ -69,6 +72,7 @@ pub fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Translate(arguments) => translate::run(&arguments, Task::Any),
         Command::Summarize(arguments) => translate::run(&arguments, Task::Summarization),
+        Command::Learn(arguments) => learn::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),

@@ -1,5 +1,6 @@
 //! `siskin translate`: one line in, one line out.
 
+use super::learn::adapted;
 use super::lines::{Line, Lines};
 use super::load::ModelArguments;
 use super::progress::Progress;
@@ -42,6 +43,9 @@ pub(super) struct Arguments {
     texts: Vec<String>,
     #[command(flatten)]
     model: ModelArguments,
+    /// An adapter over the model, as `siskin learn` makes it
+    #[arg(long, value_name = "FILE")]
+    adapter: Option<PathBuf>,
     /// Read lines from this file
     #[arg(short, long, value_name = "FILE", conflicts_with = "texts")]
     input: Option<PathBuf>,
@@ -177,7 +181,7 @@ impl Notes {
 /// What keeps all lines from being answered; an error of one line is reported and the others are answered.
 pub(super) fn run(arguments: &Arguments, task: Task) -> Result<ExitCode> {
     let model = arguments.model.find(task.shipped())?;
-    let translator = arguments.translator(task, model.open()?)?;
+    let translator = arguments.translator(task, adapted(model.open()?, arguments.adapter.as_ref())?)?;
     let (input, size) = arguments.open_input()?;
     let (output, out_name) = arguments.open_output(&model.path)?;
     let shown = arguments.output.is_some() || !io::stdout().is_terminal();

@@ -1,7 +1,7 @@
 //! A model file, opened: the sections by what they hold.
 
 use super::section::{Section, SectionKind, SectionTable};
-use super::{Golden, MAGIC, Metadata, Shortlist, TensorIndex, VERSION};
+use super::{Golden, Lessons, MAGIC, Metadata, Shortlist, TensorIndex, VERSION};
 use crate::error::{Error, ErrorKind, Result};
 use core::mem::align_of;
 
@@ -44,6 +44,7 @@ impl<'a> File<'a> {
         }
         file.section(SectionKind::Golden).map(Golden::parse).transpose()?;
         file.section(SectionKind::Shortlist).map(Shortlist::parse).transpose()?;
+        file.section(SectionKind::Lessons).map(Lessons::parse).transpose()?;
         Ok(file)
     }
 
@@ -81,7 +82,19 @@ impl<'a> File<'a> {
         })
     }
 
-    /// The metadata section of `kind`: spec, generation, card or receipt. One that the file lacks has no entries.
+    /// Checksum and length of every section that decides what the model computes: spec, vocabularies and weights; zeros
+    /// for one that it lacks. It tells models apart that differ by chance, not those that were made to deceive.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let mut numbers = Fingerprint::default();
+        for (numbers, kind) in numbers.chunks_exact_mut(2).zip(COMPUTED) {
+            if let Some(section) = self.table.find(kind) {
+                numbers.copy_from_slice(&[section.checksum, section.range.len() as u32]);
+            }
+        }
+        numbers
+    }
+
+    /// The metadata section of `kind`: spec, generation, card, receipt or adapter. One that the file lacks has no entries.
     ///
     /// # Panics
     /// If sections of that kind are not metadata.
@@ -102,15 +115,33 @@ impl<'a> File<'a> {
         Shortlist::parse(self.section(SectionKind::Shortlist)?).ok()
     }
 
+    /// The lessons that an adapter was learned from, if it says so.
+    pub fn lessons(&self) -> Option<Lessons<'a>> {
+        Lessons::parse(self.section(SectionKind::Lessons)?).ok()
+    }
+
     /// The tensors.
     pub fn tensors(&self) -> &TensorIndex<'a> {
         &self.tensors
     }
 }
 
-const METADATA: [(SectionKind, &str); 4] = [
+/// What [`File::fingerprint`] gives.
+pub type Fingerprint = [u32; 10];
+
+/// The sections that decide what a model computes.
+const COMPUTED: [SectionKind; 5] = [
+    SectionKind::Spec,
+    SectionKind::SourceVocabulary,
+    SectionKind::TargetVocabulary,
+    SectionKind::TensorIndex,
+    SectionKind::TensorData,
+];
+
+const METADATA: [(SectionKind, &str); 5] = [
     (SectionKind::Spec, "spec"),
     (SectionKind::Generation, "generation"),
     (SectionKind::Card, "card"),
     (SectionKind::Receipt, "receipt"),
+    (SectionKind::Adapter, "adapter"),
 ];

@@ -12,6 +12,7 @@ mod crc32;
 mod file;
 mod golden;
 mod index;
+mod lessons;
 mod metadata;
 mod metadata_builder;
 #[cfg(feature = "std")]
@@ -24,9 +25,10 @@ mod writer;
 
 pub use bytes::{List, Word};
 pub use crc32::crc32;
-pub use file::File;
+pub use file::{File, Fingerprint};
 pub use golden::{Golden, GoldenBuilder, GoldenSentence};
 pub use index::{Tensor, TensorIndex};
+pub use lessons::{Lesson, Lessons, lessons_section};
 pub use metadata::{Entry, FromValue, Metadata, Requirement, Value};
 pub use metadata_builder::{MetadataBuilder, ToValue};
 #[cfg(feature = "std")]

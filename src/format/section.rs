@@ -30,17 +30,19 @@ pub enum SectionKind {
     Shortlist,
     /// 8: inputs with the outputs that the model must give for them.
     Golden,
-    /// 9: adapters.
-    Adapters,
+    /// 9: metadata, what an adapter was made for; only in adapter files.
+    Adapter,
     /// 10: names, types, shapes and places of the tensors.
     TensorIndex,
     /// 11: the elements of the tensors.
     TensorData,
+    /// 12: what an adapter was learned from, see [`Lessons`](super::Lessons).
+    Lessons,
     /// A kind that this version does not know.
     Unknown(u32),
 }
 
-const KINDS: [(SectionKind, &str); 11] = [
+const KINDS: [(SectionKind, &str); 12] = [
     (SectionKind::Spec, "spec"),
     (SectionKind::Generation, "generation"),
     (SectionKind::Card, "card"),
@@ -49,9 +51,10 @@ const KINDS: [(SectionKind, &str); 11] = [
     (SectionKind::TargetVocabulary, "target vocabulary"),
     (SectionKind::Shortlist, "shortlist"),
     (SectionKind::Golden, "golden sentences"),
-    (SectionKind::Adapters, "adapters"),
+    (SectionKind::Adapter, "adapter"),
     (SectionKind::TensorIndex, "tensor index"),
     (SectionKind::TensorData, "tensor data"),
+    (SectionKind::Lessons, "lessons"),
 ];
 
 impl SectionKind {

@@ -41,7 +41,11 @@ impl Buffers {
             normed: plan.zeroed(plan.stream)?,
             wide: plan.zeroed(plan.wide)?,
             narrow: plan.zeroed(plan.narrow)?,
-            quantized: Quantized::new(plan.zeroed(plan.quantized_values)?, plan.zeroed(plan.quantized_rows)?),
+            quantized: Quantized::new(
+                plan.zeroed(plan.quantized_values)?,
+                plan.zeroed(plan.quantized_rows)?,
+                plan.zeroed(plan.narrowed)?,
+            ),
             attention: plan.zeroed(plan.attention_scratch)?,
             attention_stride: plan.attention_stride,
             memory: layers(plan.memory)?,
@@ -79,7 +83,7 @@ impl PositionCodes {
     pub fn add(&mut self, ctx: &Context<'_>, side: &Side, position: usize, x: &mut [f32]) {
         let d = x.len();
         if let Some(table) = &side.positions {
-            ctx.kernels.add(&table.rows(ctx.bytes)[(position + side.position_offset) * d..][..d], x);
+            ctx.kernels.add(&table.rows(ctx)[(position + side.position_offset) * d..][..d], x);
         }
         if let Some(sinusoid) = &self.sinusoid {
             while self.known <= position {

@@ -71,9 +71,9 @@ impl Candidates {
         let first = self.counts.len() * self.capacity;
         let count = self.list(shortlist, source)?;
         let tokens = &self.tokens[first..first + count];
-        self.rows.gather(first / PANEL_ROWS, &output.weight.matrix(ctx.bytes), tokens);
+        self.rows.gather(first / PANEL_ROWS, &output.weight.matrix(ctx), tokens);
         if let Some(bias) = &output.bias {
-            let bias = bias.rows(ctx.bytes);
+            let bias = bias.rows(ctx);
             for (to, &token) in self.bias[first..].iter_mut().zip(tokens) {
                 *to = bias[token as usize];
             }

@@ -1,5 +1,6 @@
 //! A model: one file, immutable, shared; and the sessions that run it.
 
+mod adapter;
 mod buffers;
 mod cache;
 mod candidates;
@@ -13,12 +14,16 @@ mod storage;
 mod verification;
 mod weights;
 
+pub use adapter::{Adapter, AdapterBuilder};
 pub use plan::{Alignment, SessionShape, ShortlistMode};
 pub use session::Session;
 pub use spec::{Autoregression, ModelSpec, NormKind, Positions, Presence, Tying};
+#[cfg(feature = "learn")]
+pub(crate) use weights::{History, Side, Weights, projections};
 pub use weights::{SchemaEntry, schema};
 
 use alloc::format;
+use alloc::sync::Arc;
 use core::ops::Range;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -30,20 +35,27 @@ use crate::text::Vocabulary;
 use crate::threads::Pool;
 use plan::{Listing, Plan};
 use storage::Storage;
+#[cfg(not(feature = "learn"))]
 use weights::Weights;
 
 /// An encoder-decoder Transformer in one file.
 ///
 /// A `Model` is immutable and may be shared by threads in an `Arc`; each [`Session`] owns what changes. Weights are
-/// used where they lie in the file.
+/// used where they lie in the file. [`with_adapter`](Self::with_adapter) gives another model over the same bytes.
 pub struct Model {
+    base: Arc<Base>,
+    adapter: Option<Arc<Adapter>>,
+    weights: Weights,
+    kernels: &'static Kernels,
+}
+
+/// What a model and those that adapters make of it share.
+struct Base {
     source_vocabulary: Option<Vocabulary<'static>>,
     target_vocabulary: Option<Vocabulary<'static>>,
     spec: ModelSpec,
-    weights: Weights,
     /// The shortlist's section in the file.
     shortlist: Option<Range<usize>>,
-    kernels: &'static Kernels,
     storage: Storage,
 }
 
@@ -124,8 +136,12 @@ impl Model {
 
     fn from_storage(storage: Storage) -> Result<Self> {
         let file = File::parse(storage.bytes())?;
+        if file.section(SectionKind::Adapter).is_some() {
+            let message = "the file is an adapter: open the model that it belongs to, and put it over that";
+            return Err(Error::new(ErrorKind::Schema, message));
+        }
         let spec = ModelSpec::read(&file.metadata(SectionKind::Spec))?;
-        let weights = Weights::bind(&file, &spec)?;
+        let weights = Weights::bind(&file, None, &spec)?;
         let source_vocabulary = storage.vocabulary(SectionKind::SourceVocabulary)?;
         let target_vocabulary = storage.vocabulary(SectionKind::TargetVocabulary)?;
         for (side, vocabulary, rows) in [
@@ -148,7 +164,33 @@ impl Model {
         let shortlist = file.sections().find(|section| section.kind == SectionKind::Shortlist);
         let shortlist = shortlist.map(|section| section.range);
         let kernels = Kernels::detect()?;
-        Ok(Self { source_vocabulary, target_vocabulary, spec, weights, shortlist, kernels, storage })
+        let base = Arc::new(Base { source_vocabulary, target_vocabulary, spec, shortlist, storage });
+        Ok(Self { base, adapter: None, weights, kernels })
+    }
+
+    /// The same model with an adapter, in place of the one that it has. Both share the model's bytes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Schema`] if the adapter was made for another model, or its tensors do not fit this one.
+    pub fn with_adapter(&self, adapter: Arc<Adapter>) -> Result<Self> {
+        let file = File::parse(self.bytes())?;
+        let overlay = adapter.file_for(&file)?;
+        let weights = Weights::bind(&file, Some(&overlay), self.spec())?;
+        Ok(Self { base: Arc::clone(&self.base), adapter: Some(adapter), weights, kernels: self.kernels })
+    }
+
+    /// The same model without its adapter.
+    ///
+    /// # Errors
+    /// None that opening the model did not give.
+    pub fn without_adapter(&self) -> Result<Self> {
+        let weights = Weights::bind(&File::parse(self.bytes())?, None, self.spec())?;
+        Ok(Self { base: Arc::clone(&self.base), adapter: None, weights, kernels: self.kernels })
+    }
+
+    /// The adapter in force.
+    pub fn adapter(&self) -> Option<&Arc<Adapter>> {
+        self.adapter.as_ref()
     }
 
     /// The same model on other kernels of this CPU: for tests and comparisons.
@@ -159,22 +201,22 @@ impl Model {
 
     /// What the model is made of.
     pub fn spec(&self) -> &ModelSpec {
-        &self.spec
+        &self.base.spec
     }
 
     /// The source side's vocabulary, if the file has one.
     pub fn source_vocabulary(&self) -> Option<&Vocabulary<'_>> {
-        self.source_vocabulary.as_ref()
+        self.base.source_vocabulary.as_ref()
     }
 
     /// The target side's vocabulary, if the file has one: its own, or the source side's.
     pub fn target_vocabulary(&self) -> Option<&Vocabulary<'_>> {
-        self.target_vocabulary.as_ref().or(self.source_vocabulary.as_ref())
+        self.base.target_vocabulary.as_ref().or(self.source_vocabulary())
     }
 
     /// The lexical shortlist, if the file has one.
     pub fn shortlist(&self) -> Option<Shortlist<'_>> {
-        Shortlist::parse(self.bytes().get(self.shortlist.clone()?)?).ok()
+        Shortlist::parse(self.bytes().get(self.base.shortlist.clone()?)?).ok()
     }
 
     /// The kernels that it runs on.
@@ -182,9 +224,9 @@ impl Model {
         self.kernels
     }
 
-    /// The file's bytes.
+    /// The model file's bytes.
     pub fn bytes(&self) -> &[u8] {
-        self.storage.bytes()
+        self.base.storage.bytes()
     }
 
     /// Bytes that a session of `shape` allocates: never fewer than it does, and at most a tenth more. The stacks of
@@ -205,15 +247,21 @@ impl Model {
                     let message = "the model file has no shortlist: `siskin-export shortlist` adds one";
                     Error::new(ErrorKind::InvalidOption, message)
                 })?;
-                let dtype = self.weights.output.weight.dtype;
-                Some(Listing::new(&self.spec, dtype, &shortlist, shape.source_length))
+                let dtype = self.weights.output.weight.tensor.dtype;
+                Some(Listing::new(self.spec(), dtype, &shortlist, shape.source_length))
             }
         };
-        Plan::new(&self.spec, shape, listing)
+        Plan::new(self.spec(), shape, listing, self.weights.rank)
+    }
+
+    #[cfg(feature = "learn")]
+    pub(crate) fn weights(&self) -> &Weights {
+        &self.weights
     }
 
     fn context<'a>(&'a self, pool: &'a Pool) -> Context<'a> {
-        Context { bytes: self.bytes(), kernels: self.kernels, pool }
+        let adapter = self.adapter.as_ref().map_or(&[][..], |adapter| adapter.bytes());
+        Context { bytes: self.bytes(), adapter, kernels: self.kernels, pool }
     }
 }
 

@@ -45,7 +45,7 @@ impl Output {
         x: &[f32],
         quantized: &mut Quantized,
     ) -> &mut [f32] {
-        let weight = output.weight.matrix(ctx.bytes);
+        let weight = output.weight.matrix(ctx);
         let (rows, full) = (hypotheses.len(), weight.rows());
         let candidates = self.candidates.as_ref().filter(|candidates| candidates.in_use());
         let columns = |row| candidates.map_or(full, |listed| listed.of(hypotheses.sentence(row)).len());

@@ -67,6 +67,8 @@ pub(super) struct Plan {
     pub quantized_values: usize,
     /// Their scales.
     pub quantized_rows: usize,
+    /// Rows narrowed to the rank of an adapter.
+    pub narrowed: usize,
     /// Attention weights and biases of a row.
     pub attention_stride: usize,
     /// The same for all threads.
@@ -140,12 +142,18 @@ impl Listing {
 }
 
 impl Plan {
-    /// The plan of a session of `shape` for a model of `spec`, with the `listing` that the shape asks for.
+    /// The plan of a session of `shape` for a model of `spec`, with the `listing` that the shape asks for and
+    /// low-rank terms of at most `rank`.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidOption`] for a shape of nothing, [`ErrorKind::InputTooLong`] for lengths beyond the model's
     /// positions.
-    pub fn new(spec: &ModelSpec, shape: &SessionShape, listing: Option<Listing>) -> Result<Self> {
+    pub fn new(
+        spec: &ModelSpec,
+        shape: &SessionShape,
+        listing: Option<Listing>,
+        rank: usize,
+    ) -> Result<Self> {
         shape.validate(spec)?;
         let tokens = shape.source_tokens;
         let rows = product([shape.batch, shape.beam]);
@@ -184,6 +192,7 @@ impl Plan {
                 .max(product([verified, quantized_width(d)]))
                 .max(product([ffn_rows, quantized_width(f)])),
             quantized_rows: most.max(verified),
+            narrowed: product([most, rank]),
             attention_stride,
             attention_scratch: product([shape.threads.clamp(1, MAX_THREADS), 2, attention_stride]),
             memory: product([columns_stride(tokens).saturating_add(tokens), i]),
@@ -229,6 +238,7 @@ impl Plan {
             (1, self.wide),
             (1, self.narrow),
             (1, self.quantized_rows),
+            (1, self.narrowed),
             (1, self.attention_scratch),
             (self.layers, self.memory),
             (self.layers, self.history),

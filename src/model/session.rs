@@ -95,7 +95,7 @@ impl Session {
     }
 
     fn begin<'s>(&mut self, sentences: impl IntoIterator<Item = &'s [u32]>) -> Result<()> {
-        let spec = &self.model.spec;
+        let spec = self.model.spec();
         self.hypotheses.begin(0);
         self.sources.clear();
         self.output.clear();
@@ -125,7 +125,7 @@ impl Session {
     /// More rows or steps than the session was made for, a parent that does not exist, or a token that is not in the
     /// vocabulary.
     pub fn step(&mut self, tokens: &[u32], parents: &[u32]) -> Result<&mut [f32]> {
-        let spec = &self.model.spec;
+        let spec = self.model.spec();
         let known = self.hypotheses.len();
         let room = self.shape.batch * self.shape.beam;
         let invalid = |message| Err(Error::new(ErrorKind::InvalidOption, message));

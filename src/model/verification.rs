@@ -75,8 +75,8 @@ impl Verification {
         quantized: &mut Quantized,
         scratch: &mut [f32],
     ) {
-        let (rows, weight) = (self.noted(), output.weight.matrix(ctx.bytes));
-        let bias = output.bias.as_ref().map(|bias| bias.rows(ctx.bytes));
+        let (rows, weight) = (self.noted(), output.weight.matrix(ctx));
+        let bias = output.bias.as_ref().map(|bias| bias.rows(ctx));
         let epilogue = Epilogue { bias, activation: Activation::Identity, residual: Residual::None };
         let activations = quantized.prepare(ctx, &self.x[..rows * self.width], &weight);
         let (panels, block) = (weight.panels(), scratch.len() / (rows * PANEL_ROWS));

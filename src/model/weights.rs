@@ -6,17 +6,18 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::spec::{Autoregression, ModelSpec, NormKind, Positions, Presence, Tying};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{File, Layout, Shape, Tensor, TensorRef};
 use crate::nn::{
-    CrossAttention, Direction, Embedding, FeedForward, FfnShape, Linear, Norm, RelativeBias, SelfAttention,
-    Ssru,
+    CrossAttention, Direction, Embedding, FeedForward, FfnShape, Linear, LowRank, Norm, Origin, RelativeBias,
+    SelfAttention, Ssru, Stored,
 };
 use crate::tensor::Dtype;
 
-/// The weights of a model, as references into its file.
+/// The weights of a model, as references into its file and that of its adapter.
 #[derive(Clone, Debug)]
 pub struct Weights {
     /// Source side.
@@ -25,6 +26,8 @@ pub struct Weights {
     pub decoder: Decoder,
     /// The output projection [Vt, D].
     pub output: Linear,
+    /// The greatest rank of a low-rank term; 0 without any.
+    pub rank: usize,
 }
 
 /// What is in front of and behind the layers of one side.
@@ -33,7 +36,7 @@ pub struct Side {
     /// Token embeddings.
     pub embedding: Embedding,
     /// Learned positions [max_positions + position_offset, D].
-    pub positions: Option<TensorRef>,
+    pub positions: Option<Stored>,
     /// Row of position 0 in them.
     pub position_offset: usize,
     /// Bias of the self-attention by distance.
@@ -104,24 +107,24 @@ pub struct SchemaEntry {
 
 /// The tensors of a model with this spec.
 pub fn schema(spec: &ModelSpec) -> Vec<SchemaEntry> {
-    let mut binder = Binder { file: None, wanted: Vec::new(), problems: Vec::new() };
+    let mut binder = Binder::new(None, None);
     Weights::bind_to(&mut binder, spec);
     binder.wanted
 }
 
 impl Weights {
-    /// The weights in `file` for `spec`.
+    /// The weights in `file` for `spec`, with those of `adapter` in their place or beside them.
     ///
     /// # Errors
     /// [`ErrorKind::Schema`], naming every missing, misshaped and extra tensor.
-    pub fn bind(file: &File<'_>, spec: &ModelSpec) -> Result<Self> {
+    pub fn bind(file: &File<'_>, adapter: Option<&File<'_>>, spec: &ModelSpec) -> Result<Self> {
         // A layer has tensors of its own: what is made here is not larger than what the file accounts for.
         let (layers, tensors) = (spec.encoder_layers + spec.decoder_layers, file.tensors().len());
         if layers > tensors {
             let message = format!("the spec has {layers} layers, the file no more than {tensors} tensors");
             return Err(Error::new(ErrorKind::Schema, message));
         }
-        let mut binder = Binder { file: Some(file), wanted: Vec::new(), problems: Vec::new() };
+        let mut binder = Binder::new(Some(file), adapter);
         let weights = Self::bind_to(&mut binder, spec);
         binder.finish(file)?;
         Ok(weights)
@@ -165,34 +168,104 @@ impl Weights {
                 side: binder.side("decoder", target, Direction::Back, spec),
                 layers: decoder_layers,
             },
-            output: Linear { weight: output, bias },
+            output: Linear { weight: output, bias, low_rank: Vec::new() },
+            rank: binder.rank,
         }
     }
+}
+
+/// The projections that are stacked in the matrix of `rows` rows at `place`, and the rows of each: low-rank terms go by
+/// their names.
+pub(crate) fn projections(place: &str, rows: usize) -> Vec<(String, Range<usize>)> {
+    let (block, stack) = place.rsplit_once('.').unwrap_or(("", place));
+    let names: &[&str] = match stack {
+        "qkv" => &["query", "key", "value"],
+        "key_value" => &["key", "value"],
+        "gate_up" => &["gate", "up"],
+        _ => &[stack],
+    };
+    let height = rows / names.len();
+    let named = |(i, name)| (format!("{block}.{name}"), i * height..(i + 1) * height);
+    names.iter().enumerate().map(named).collect()
 }
 
 /// Looks tensors up by name and shape and collects what is wrong with them.
 struct Binder<'a> {
     /// Where to look; without one, only `wanted` is filled.
     file: Option<&'a File<'a>>,
+    /// Where to look first.
+    adapter: Option<&'a File<'a>>,
     wanted: Vec<SchemaEntry>,
+    /// Names that the adapter has and may have.
+    adapted: Vec<String>,
+    rank: usize,
     problems: Vec<String>,
 }
 
-impl Binder<'_> {
-    fn matrix(&mut self, name: &str, rows: usize, columns: usize) -> TensorRef {
+impl<'a> Binder<'a> {
+    fn new(file: Option<&'a File<'a>>, adapter: Option<&'a File<'a>>) -> Self {
+        Self { file, adapter, wanted: Vec::new(), adapted: Vec::new(), rank: 0, problems: Vec::new() }
+    }
+
+    fn matrix(&mut self, name: &str, rows: usize, columns: usize) -> Stored {
         self.tensor(name, &[rows, columns], Layout::Panels)
     }
 
-    fn table(&mut self, name: &str, rows: usize, columns: usize) -> TensorRef {
+    fn table(&mut self, name: &str, rows: usize, columns: usize) -> Stored {
         self.tensor(name, &[rows, columns], Layout::Rows)
     }
 
-    fn vector(&mut self, name: &str, length: usize) -> TensorRef {
+    fn vector(&mut self, name: &str, length: usize) -> Stored {
         self.tensor(name, &[length], Layout::Rows)
     }
 
-    fn tensor(&mut self, name: &str, shape: &[usize], layout: Layout) -> TensorRef {
+    /// The tensor `name`: the adapter's, else the model's.
+    fn tensor(&mut self, name: &str, shape: &[usize], layout: Layout) -> Stored {
         self.wanted.push(SchemaEntry { name: name.into(), shape: shape.into(), layout });
+        let tensor = self.model_tensor(name, shape, layout);
+        match self.adapter_tensor(name, shape, layout) {
+            Some(tensor) => Stored { tensor, origin: Origin::Adapter },
+            None => Stored { tensor, origin: Origin::Model },
+        }
+    }
+
+    /// The adapter's tensor `name`, if it has one.
+    fn adapter_tensor(&mut self, name: &str, shape: &[usize], layout: Layout) -> Option<TensorRef> {
+        let tensor = self.adapter?.tensors().get(name)?;
+        self.adapted.push(name.into());
+        if Shape::new(shape) != Some(tensor.shape) || tensor.layout != layout {
+            let (found, found_layout) = (tensor.shape, tensor.layout);
+            let problem =
+                format!("adapter: {name} is {found:?} in {found_layout:?}, not {shape:?} in {layout:?}");
+            self.problems.push(problem);
+        }
+        Some(tensor)
+    }
+
+    /// The adapter's low-rank terms for the matrix [rows, columns] at `place`.
+    fn low_rank(&mut self, place: &str, rows: usize, columns: usize) -> Vec<LowRank> {
+        let Some(adapter) = self.adapter else { return Vec::new() };
+        let mut terms = Vec::new();
+        for (name, rows) in projections(place, rows) {
+            let (down, up) = (format!("{name}.lora_a"), format!("{name}.lora_b"));
+            let Some(rank) = adapter.tensors().get(&down).map(|tensor| tensor.shape.rows()) else { continue };
+            let down = self.adapter_tensor(&down, &[rank, columns], Layout::Panels);
+            let Some((down, up)) = down.zip(self.adapter_tensor(&up, &[rows.len(), rank], Layout::Panels))
+            else {
+                self.problems.push(format!("adapter: {up} is missing"));
+                continue;
+            };
+            if down.dtype == Dtype::I8 || up.dtype == Dtype::I8 {
+                self.problems.push(format!("adapter: the low-rank term of {name} is int8, not f32 or f16"));
+            }
+            self.rank = self.rank.max(rank);
+            let stored = |tensor| Stored { tensor, origin: Origin::Adapter };
+            terms.push(LowRank { down: stored(down), up: stored(up), rows });
+        }
+        terms
+    }
+
+    fn model_tensor(&mut self, name: &str, shape: &[usize], layout: Layout) -> TensorRef {
         let shape = Shape::new(shape).expect("a valid spec has no dimension of 0 or beyond u32");
         let absent = TensorRef { dtype: Dtype::F32, layout, shape, values: 0..0, scales: 0..0, sums: 0..0 };
         let Some(file) = self.file else { return absent };
@@ -212,6 +285,7 @@ impl Binder<'_> {
         Linear {
             weight: self.matrix(&format!("{place}.weight"), rows, columns),
             bias: (bias == Presence::Present).then(|| self.vector(&format!("{place}.bias"), rows)),
+            low_rank: self.low_rank(place, rows, columns),
         }
     }
 
@@ -275,7 +349,7 @@ impl Binder<'_> {
         }
     }
 
-    fn side(&mut self, place: &str, table: TensorRef, direction: Direction, spec: &ModelSpec) -> Side {
+    fn side(&mut self, place: &str, table: Stored, direction: Direction, spec: &ModelSpec) -> Side {
         let (positions, position_offset) = match spec.positions {
             Positions::Learned { offset } => {
                 let rows = spec.max_positions + offset;
@@ -305,6 +379,11 @@ impl Binder<'_> {
     }
 
     fn finish(mut self, file: &File<'_>) -> Result<()> {
+        for Tensor { name, .. } in self.adapter.iter().flat_map(|adapter| adapter.tensors().iter()) {
+            if !self.adapted.iter().any(|adapted| adapted == name) {
+                self.problems.push(format!("adapter: {name} has no place in this model"));
+            }
+        }
         // Names are unique: where all that is wanted was found, there are extra tensors only if there are more.
         if self.problems.is_empty() && file.tensors().len() == self.wanted.len() {
             return Ok(());

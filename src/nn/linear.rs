@@ -3,8 +3,7 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::Context;
-use crate::format::TensorRef;
+use super::{Context, Stored};
 use crate::kernels::{Activation, Activations, Epilogue, Residual};
 use crate::tensor::{ColumnsMut, Dtype, K_GROUP, Matrix, PANEL_ROWS};
 use crate::threads::MAX_THREADS;
@@ -12,17 +11,34 @@ use crate::threads::MAX_THREADS;
 /// Multiply-adds below which a product stays on one thread: handing out work costs some microseconds.
 const PARALLEL_WORK: usize = 1 << 17;
 
-/// `y = x W^T + b`.
+/// `y = x W^T + b`, and where an adapter says so `+ x A^T B^T`.
 #[derive(Clone, Debug)]
 pub struct Linear {
     /// W [N, K].
-    pub weight: TensorRef,
+    pub weight: Stored,
     /// b \[N\].
-    pub bias: Option<TensorRef>,
+    pub bias: Option<Stored>,
+    /// What an adapter adds, each to rows of its own.
+    pub low_rank: Vec<LowRank>,
+}
+
+/// A low-rank term `x A^T B^T` beside a product (Hu et al. 2022, "LoRA: Low-Rank Adaptation of Large Language Models",
+/// section 4.1), in f32 whatever the type of the weights.
+#[derive(Clone, Debug)]
+pub struct LowRank {
+    /// A [rank, K].
+    pub down: Stored,
+    /// B [rows, rank], the scale of the paper multiplied in.
+    pub up: Stored,
+    /// The outputs that it is added to.
+    pub rows: Range<usize>,
 }
 
 impl Linear {
-    /// `out = activation(x W^T + b)`, or `out += ...` with [`Residual::Add`]. `x` [M, K], `out` [M, N].
+    /// `out = activation(x W^T + b)`, or `out += x W^T + b` with [`Residual::Add`]. `x` [M, K], `out` [M, N].
+    ///
+    /// # Panics
+    /// With debug assertions, if there is both an activation and a residual.
     pub fn forward(
         &self,
         ctx: &Context<'_>,
@@ -32,11 +48,34 @@ impl Linear {
         residual: Residual,
         out: &mut [f32],
     ) {
-        let weight = self.weight.matrix(ctx.bytes);
+        debug_assert!(activation == Activation::Identity || residual == Residual::None);
+        let weight = self.weight.matrix(ctx);
         let activations = quantized.prepare(ctx, x, &weight);
-        let bias = self.bias.as_ref().map(|bias| bias.rows(ctx.bytes));
-        let (epilogue, panels) = (Epilogue { bias, activation, residual }, 0..weight.panels());
+        let bias = self.bias.as_ref().map(|bias| bias.rows(ctx));
+        // Low-rank terms are added between the product and its activation.
+        let fused = if self.low_rank.is_empty() { activation } else { Activation::Identity };
+        let (epilogue, panels) = (Epilogue { bias, activation: fused, residual }, 0..weight.panels());
         project(ctx, activations, &weight, &epilogue, panels, out);
+        for term in &self.low_rank {
+            term.add(ctx, x, &mut quantized.narrowed, ColumnsMut::new(out, weight.rows()));
+        }
+        if fused != activation {
+            ctx.kernels.activate(activation, out);
+        }
+    }
+}
+
+impl LowRank {
+    /// Adds the term for the rows of `x` [M, K] to its columns of `out` [M, N]; `narrowed` has room for [M, rank].
+    fn add(&self, ctx: &Context<'_>, x: &[f32], narrowed: &mut [f32], out: ColumnsMut<'_>) {
+        let (down, up) = (self.down.matrix(ctx), self.up.matrix(ctx));
+        let narrowed = &mut narrowed[..out.rows() * down.rows()];
+        let (_, out) = out.split_at(self.rows.start);
+        let (out, _) = out.split_at(self.rows.len());
+        let columns = ColumnsMut::new(narrowed, down.rows());
+        ctx.kernels.gemm(Activations::F32 { rows: x }, &down, &Epilogue::NONE, 0..down.panels(), columns);
+        let epilogue = Epilogue { residual: Residual::Add, ..Epilogue::NONE };
+        ctx.kernels.gemm(Activations::F32 { rows: narrowed }, &up, &epilogue, 0..up.panels(), out);
     }
 }
 
@@ -72,17 +111,19 @@ pub fn project(
     });
 }
 
-/// Room for rows quantized to int8, one scale a row.
+/// Room for rows on their way into a product: quantized to int8 with one scale a row, and narrowed to the rank of an
+/// adapter.
 pub struct Quantized {
     values: Vec<i8>,
     scales: Vec<f32>,
+    narrowed: Vec<f32>,
 }
 
 impl Quantized {
     /// Room for at most `scales.len()` rows with at most `values.len()` values together, each row rounded up to a
-    /// multiple of 4.
-    pub fn new(values: Vec<i8>, scales: Vec<f32>) -> Self {
-        Self { values, scales }
+    /// multiple of 4, and for `narrowed.len()` values of low-rank terms.
+    pub fn new(values: Vec<i8>, scales: Vec<f32>, narrowed: Vec<f32>) -> Self {
+        Self { values, scales, narrowed }
     }
 
     /// The rows of `x` [M, K] as a product with `weight` [N, K] takes them.

@@ -11,16 +11,18 @@ mod linear;
 mod norm;
 mod position;
 mod ssru;
+mod stored;
 
 pub use attention::{
     Alignments, AttendRows, CrossAttention, Query, SelfAttention, attend_rows, columns_stride, to_columns,
 };
 pub use embedding::Embedding;
 pub use ffn::{FFN_ROWS, FeedForward, FfnBuffers, FfnShape};
-pub use linear::{Linear, Quantized, project};
+pub use linear::{Linear, LowRank, Quantized, project};
 pub use norm::{Norm, NormOrder};
 pub use position::{Direction, RelativeBias, Sinusoid, SinusoidLayout, SinusoidTimescale, distance_bucket};
 pub use ssru::{Ssru, SsruRows};
+pub use stored::{Origin, Stored};
 
 use crate::kernels::Kernels;
 use crate::threads::Pool;
@@ -30,6 +32,8 @@ use crate::threads::Pool;
 pub struct Context<'a> {
     /// The model file.
     pub bytes: &'a [u8],
+    /// The adapter file over it; empty without one.
+    pub adapter: &'a [u8],
     /// The kernels of this CPU.
     pub kernels: &'static Kernels,
     /// The threads that share one computation.

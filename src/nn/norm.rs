@@ -1,7 +1,6 @@
 //! Normalization and where it stands.
 
-use super::Context;
-use crate::format::TensorRef;
+use super::{Context, Stored};
 
 /// A normalization of rows [M, D].
 #[derive(Clone, Debug)]
@@ -9,16 +8,16 @@ pub enum Norm {
     /// Layer normalization (Ba et al. 2016): `(x - mean) / sqrt(variance + epsilon) * weight + bias`.
     Layer {
         /// \[D\].
-        weight: TensorRef,
+        weight: Stored,
         /// \[D\].
-        bias: TensorRef,
+        bias: Stored,
         /// Added to the variance.
         epsilon: f32,
     },
     /// Root-mean-square normalization (Zhang and Sennrich 2019): `x / sqrt(mean(x^2) + epsilon) * weight`.
     Rms {
         /// \[D\].
-        weight: TensorRef,
+        weight: Stored,
         /// Added to the mean square.
         epsilon: f32,
     },
@@ -29,13 +28,13 @@ impl Norm {
     pub fn forward(&self, ctx: &Context<'_>, x: &[f32], out: &mut [f32]) {
         match self {
             Self::Layer { weight, bias, epsilon } => {
-                let (weight, bias) = (weight.rows(ctx.bytes), bias.rows(ctx.bytes));
+                let (weight, bias) = (weight.rows(ctx), bias.rows(ctx));
                 for (x, out) in x.chunks_exact(weight.len()).zip(out.chunks_exact_mut(weight.len())) {
                     ctx.kernels.layer_norm(x, weight, bias, *epsilon, out);
                 }
             }
             Self::Rms { weight, epsilon } => {
-                let weight = weight.rows(ctx.bytes);
+                let weight = weight.rows(ctx);
                 for (x, out) in x.chunks_exact(weight.len()).zip(out.chunks_exact_mut(weight.len())) {
                     ctx.kernels.rms_norm(x, weight, *epsilon, out);
                 }

@@ -1,7 +1,6 @@
 //! Where a token stands: sinusoidal codes and relative buckets.
 
-use super::Context;
-use crate::format::TensorRef;
+use super::{Context, Stored};
 use crate::kernels::math::double;
 
 /// Which half of a sinusoidal code goes where.
@@ -65,7 +64,7 @@ impl Sinusoid {
 #[derive(Clone, Debug)]
 pub struct RelativeBias {
     /// [buckets, H].
-    pub table: TensorRef,
+    pub table: Stored,
     /// Number of buckets.
     pub buckets: usize,
     /// Distances from here on share the last bucket.
@@ -86,7 +85,7 @@ pub enum Direction {
 impl RelativeBias {
     /// Writes the biases of the query at `query` towards `keys` keys that start at position 0, to `out` [H, keys].
     pub fn write(&self, ctx: &Context<'_>, query: usize, keys: usize, out: &mut [f32]) {
-        let table = self.table.rows(ctx.bytes);
+        let table = self.table.rows(ctx);
         let heads = table.len() / self.buckets;
         for key in 0..keys {
             let biases = &table[self.bucket(query, key) * heads..][..heads];
@@ -127,7 +126,8 @@ pub fn distance_bucket(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::{Layout, Shape};
+    use crate::format::{Layout, Shape, TensorRef};
+    use crate::nn::Origin;
     use crate::tensor::Dtype;
 
     #[test]
@@ -158,7 +158,8 @@ mod tests {
     fn buckets_are_exact_near_and_logarithmic_far() {
         let shape = Shape::new(&[32, 1]).expect("a shape");
         let (dtype, layout) = (Dtype::F32, Layout::Rows);
-        let table = TensorRef { dtype, layout, shape, values: 0..0, scales: 0..0, sums: 0..0 };
+        let tensor = TensorRef { dtype, layout, shape, values: 0..0, scales: 0..0, sums: 0..0 };
+        let table = Stored { tensor, origin: Origin::Model };
         let bias =
             |direction| RelativeBias { table: table.clone(), buckets: 32, max_distance: 128, direction };
         // Distances and buckets of the T5 code: both ways 16 buckets a side, 8 of them exact.

@@ -9,11 +9,13 @@ use super::cancellation::Cancellable;
 use super::engine::{Demand, Engine};
 use super::segment::{Segmenter, Source};
 use super::workers::Workers;
-use super::{Cancellation, Generation, Segment, TextHypothesis, TranslateOptions, Translation};
+use super::{
+    Cancellation, Generation, LongInput, Segment, TextHypothesis, TranslateOptions, Translation, Unit,
+};
 use crate::decode::{Hypotheses, Observer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{File, SectionKind};
-use crate::model::Model;
+use crate::model::{Adapter, Model};
 use crate::text::{EncodeScratch, Language, PieceKind, StreamDecoder, Vocabulary};
 
 /// Runs a model on text: translation, summarization, transliteration and every other text-to-text task.
@@ -68,6 +70,16 @@ impl Translator {
         Ok(self)
     }
 
+    /// The same translator with an adapter over its model, in place of the one that it has.
+    ///
+    /// # Errors
+    /// Those of [`Model::with_adapter`].
+    pub fn with_adapter(mut self, adapter: Arc<Adapter>) -> Result<Self> {
+        self.model = Arc::new(self.model.with_adapter(adapter)?);
+        self.workers = Workers::new(self.options.threads);
+        Ok(self)
+    }
+
     /// The model.
     pub fn model(&self) -> &Arc<Model> {
         &self.model
@@ -106,6 +118,15 @@ impl Translator {
         let mut tokens = Vec::new();
         target_vocabulary(&self.model)?.encode(text, &mut tokens)?;
         Ok(tokens)
+    }
+
+    /// The tokens of `text` as the model reads it, prefix and suffix included; none for a blank text.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Vocabulary`] if the model has no token for a character or a word; [`ErrorKind::InputTooLong`].
+    pub fn encode_source(&mut self, text: &str) -> Result<Vec<u32>> {
+        let mut sources = self.segment_as(text, Unit::Line, LongInput::Refuse)?;
+        Ok(sources.pop().map_or_else(Vec::new, |source| source.tokens))
     }
 
     /// The token that asks for `task`, for [`TranslateOptions::task`]: the piece `<2task>`, as in `<2de>`, or `task` as
@@ -225,6 +246,10 @@ impl Translator {
     }
 
     fn segment(&mut self, text: &str) -> Result<Vec<Source>> {
+        self.segment_as(text, self.options.unit, self.options.long_input)
+    }
+
+    fn segment_as(&mut self, text: &str, unit: Unit, long_input: LongInput) -> Result<Vec<Source>> {
         let mut segmenter = Segmenter {
             vocabulary: self.model.source_vocabulary().ok_or_else(|| no_vocabulary("source"))?,
             generation: &self.generation,
@@ -232,7 +257,7 @@ impl Translator {
             max_positions: self.model.spec().max_positions,
             scratch: &mut self.scratch,
         };
-        segmenter.segment(text, self.options.unit, self.options.long_input)
+        segmenter.segment(text, unit, long_input)
     }
 
     /// The translation of `text` from its sources and their hypotheses.

@@ -116,11 +116,14 @@ impl<'a> Matrix<'a> {
             Panels::I8 { values, scales, .. } => {
                 let scale = scales[row] * factor;
                 let start = panel * self.columns.next_multiple_of(K_GROUP) * PANEL_ROWS + lane * K_GROUP;
-                let groups = values[start..].chunks(PANEL_ROWS * K_GROUP);
-                for (out, group) in out.chunks_mut(K_GROUP).zip(groups) {
-                    for (out, &value) in out.iter_mut().zip(group) {
-                        *out = f32::from(value) * scale;
-                    }
+                let (groups, _) = values[start..].as_chunks::<K_GROUP>();
+                let mut groups = groups.iter().step_by(PANEL_ROWS);
+                let (whole, rest) = out.as_chunks_mut::<K_GROUP>();
+                for (out, group) in whole.iter_mut().zip(groups.by_ref()) {
+                    *out = group.map(|value| f32::from(value) * scale);
+                }
+                for (out, &value) in rest.iter_mut().zip(groups.next().into_iter().flatten()) {
+                    *out = f32::from(value) * scale;
                 }
             }
         }

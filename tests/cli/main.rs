@@ -4,6 +4,7 @@
 mod support;
 
 mod command;
+mod learn;
 mod manual;
 mod reports;
 mod translate;

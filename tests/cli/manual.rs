@@ -16,7 +16,7 @@ fn the_manual_has_every_command_and_option_and_no_other() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cli.md");
     let manual = std::fs::read_to_string(path).expect("docs/cli.md");
     let mut help = run(&["--help"]).out;
-    for command in ["translate", "summarize", "bench", "doctor", "inspect"] {
+    for command in ["translate", "summarize", "learn", "bench", "doctor", "inspect"] {
         assert!(manual.contains(&format!("## siskin {command}")), "a section for {command}");
         let said = run(&[command, "--help"]);
         assert!(said.lines().iter().any(|line| line.starts_with("Examples:")), "{}", said.out);

@@ -5,6 +5,7 @@ mod oracle;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod adapter;
 mod broken;
 mod schema;
 mod session;

@@ -1,0 +1,135 @@
+//! The matrix products of learning: forward, and the gradients of both factors.
+//!
+//! All three are the f32 product of the kernels, so that they are as fast and give the same bits on every instruction
+//! set. Rows of a weight, whatever its type, are widened a block at a time into panels: the weight is never copied as a
+//! whole. With y = x Wᵀ and the gradient g of y, the gradient of x is g W, and that of W is gᵀ x.
+
+use crate::kernels::{Activations, Epilogue, Kernels, Residual};
+use crate::tensor::{ColumnsMut, Matrix, PANEL_ROWS, Panels};
+use core::ops::Range;
+
+/// Rows of a weight that are widened at a time.
+pub const BLOCK: usize = 32;
+
+/// A weight [N, K].
+#[derive(Clone, Copy)]
+pub enum Weight<'a> {
+    /// Frozen, in panels of any type.
+    Panels(Matrix<'a>),
+    /// Learned, row-major.
+    Rows {
+        /// [N, K].
+        values: &'a [f32],
+        /// K.
+        columns: usize,
+    },
+}
+
+impl Weight<'_> {
+    /// N.
+    pub fn rows(&self) -> usize {
+        match self {
+            Self::Panels(matrix) => matrix.rows(),
+            Self::Rows { values, columns } => values.len() / columns,
+        }
+    }
+
+    /// K.
+    pub fn columns(&self) -> usize {
+        match self {
+            Self::Panels(matrix) => matrix.columns(),
+            Self::Rows { columns, .. } => *columns,
+        }
+    }
+
+    /// Row `row` times `factor`, to `out` \[K\].
+    pub fn row(&self, row: usize, factor: f32, out: &mut [f32]) {
+        match self {
+            Self::Panels(matrix) => matrix.gather_row(row, factor, out),
+            Self::Rows { values, columns } => {
+                for (out, value) in out.iter_mut().zip(&values[row * columns..]) {
+                    *out = value * factor;
+                }
+            }
+        }
+    }
+
+    /// Calls `each` with blocks of rows: their numbers, and the rows [count, K] in f32.
+    fn blocks(&self, mut each: impl FnMut(Range<usize>, &[f32])) {
+        let (n, k) = (self.rows(), self.columns());
+        let mut block = vec![0.0; BLOCK.min(n) * k];
+        for first in (0..n).step_by(BLOCK) {
+            let rows = first..n.min(first + BLOCK);
+            let block = &mut block[..rows.len() * k];
+            for (row, out) in rows.clone().zip(block.chunks_exact_mut(k)) {
+                self.row(row, 1.0, out);
+            }
+            each(rows, block);
+        }
+    }
+}
+
+/// `out += x Wᵀ`: `x` [M, K], `out` [M, N].
+pub fn add_product(kernels: &Kernels, x: &[f32], weight: &Weight<'_>, out: ColumnsMut<'_>) {
+    let k = weight.columns();
+    let mut rest = Some(out);
+    let mut panels = Vec::new();
+    weight.blocks(|rows, block| {
+        panels.clear();
+        panels.resize(rows.len().next_multiple_of(PANEL_ROWS) * k, 0.0); // [P][K][8]
+        for (i, row) in block.chunks_exact(k).enumerate() {
+            let lane = &mut panels[i / PANEL_ROWS * PANEL_ROWS * k + i % PANEL_ROWS..];
+            lane.iter_mut().step_by(PANEL_ROWS).zip(row).for_each(|(to, from)| *to = *from);
+        }
+        let (columns, others) = rest.take().expect("put back below").split_at(rows.len());
+        rest = Some(others);
+        multiply(kernels, x, &panels, (rows.len(), k), columns);
+    });
+}
+
+/// `dx += g W`: `g` [M, N], `dx` [M, K].
+pub fn add_input_gradient(kernels: &Kernels, g: &[f32], weight: &Weight<'_>, dx: &mut [f32]) {
+    let (n, k) = (weight.rows(), weight.columns());
+    let mut panels = Vec::new();
+    weight.blocks(|rows, block| {
+        row_panels(block, k, &mut panels);
+        let part = columns(g, n, &rows);
+        multiply(kernels, &part, &panels, (k, rows.len()), ColumnsMut::new(dx, k));
+    });
+}
+
+/// `dw += gᵀ x`: `g` [M, N], `x` [M, K], `dw` [N, K].
+pub fn add_weight_gradient(kernels: &Kernels, g: &[f32], x: &[f32], dw: &mut [f32], n: usize) {
+    let (m, k) = (g.len() / n, dw.len() / n);
+    let mut transposed = vec![0.0; g.len()]; // [N, M]
+    for (row, g) in g.chunks_exact(n).enumerate() {
+        transposed[row..].iter_mut().step_by(m).zip(g).for_each(|(to, from)| *to = *from);
+    }
+    let mut panels = Vec::new();
+    row_panels(x, k, &mut panels);
+    multiply(kernels, &transposed, &panels, (k, m), ColumnsMut::new(dw, k));
+}
+
+/// Columns `range` of `rows` [M, width].
+pub fn columns(rows: &[f32], width: usize, range: &Range<usize>) -> Vec<f32> {
+    rows.chunks_exact(width).flat_map(|row| &row[range.clone()]).copied().collect()
+}
+
+/// `rows` [J, K] as the panels [K / 8][J][8] of their transpose.
+fn row_panels(rows: &[f32], k: usize, panels: &mut Vec<f32>) {
+    let count = rows.len() / k;
+    panels.clear();
+    panels.resize(k.next_multiple_of(PANEL_ROWS) * count, 0.0);
+    for (i, row) in rows.chunks_exact(k).enumerate() {
+        for (panel, part) in row.chunks(PANEL_ROWS).enumerate() {
+            panels[(panel * count + i) * PANEL_ROWS..][..part.len()].copy_from_slice(part);
+        }
+    }
+}
+
+/// `out += rows * matrixᵀ`, the matrix given as f32 panels and (N, K).
+fn multiply(kernels: &Kernels, rows: &[f32], panels: &[f32], (n, k): (usize, usize), out: ColumnsMut<'_>) {
+    let matrix = Matrix::new(n, k, Panels::F32(panels)).expect("panels of this size");
+    let epilogue = Epilogue { residual: Residual::Add, ..Epilogue::NONE };
+    kernels.gemm(Activations::F32 { rows }, &matrix, &epilogue, 0..matrix.panels(), out);
+}

@@ -1,0 +1,48 @@
+//! Where a tensor of a block lies.
+
+use super::Context;
+use crate::format::TensorRef;
+use crate::tensor::Matrix;
+
+/// A tensor of the model file, or of the adapter that takes its place.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// Its place in the file.
+    pub tensor: TensorRef,
+    /// Which file.
+    pub origin: Origin,
+}
+
+/// The files that a tensor can lie in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The model's.
+    Model,
+    /// That of the adapter over the model.
+    Adapter,
+}
+
+impl Stored {
+    fn bytes<'a>(&self, ctx: &Context<'a>) -> &'a [u8] {
+        match self.origin {
+            Origin::Model => ctx.bytes,
+            Origin::Adapter => ctx.adapter,
+        }
+    }
+
+    /// The matrix.
+    ///
+    /// # Panics
+    /// As [`TensorRef::matrix`].
+    pub fn matrix<'a>(&self, ctx: &Context<'a>) -> Matrix<'a> {
+        self.tensor.matrix(self.bytes(ctx))
+    }
+
+    /// The elements, row-major.
+    ///
+    /// # Panics
+    /// As [`TensorRef::rows`].
+    pub fn rows<'a>(&self, ctx: &Context<'a>) -> &'a [f32] {
+        self.tensor.rows(self.bytes(ctx))
+    }
+}

@@ -1,0 +1,87 @@
+//! `siskin learn`, and `translate` with what it made.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use siskin::model::Adapter;
+
+use crate::command::{Said, folder, model, output, run, siskin, write};
+use crate::support::Random;
+
+/// Where a test keeps its adapter; nothing is there.
+fn adapter(name: &str) -> PathBuf {
+    let path = folder().join(format!("cli-{}-{name}.adapter", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    path
+}
+
+fn learn(adapter: &Path, arguments: &[&str]) -> Said {
+    let mut command = siskin();
+    let quick = ["--learning-rate", "0.02", "--passes", "60"];
+    output(
+        command.args(["learn", "-m"]).arg(model()).arg("--adapter").arg(adapter).args(quick).args(arguments),
+    )
+}
+
+fn translate(adapter: &Path, text: &str) -> Said {
+    output(siskin().args(["translate", text, "-m"]).arg(model()).arg("--adapter").arg(adapter))
+}
+
+#[test]
+fn a_correction_is_answered_and_can_be_undone() {
+    let path = adapter("undone");
+    let said = learn(&path, &["--source", "tit", "--target", "meise"]);
+    assert!(said.lines()[0].starts_with("kept as version 1; 6 of 6 tokens right"), "{said:?}");
+    assert_eq!(translate(&path, "tit").lines(), ["meise"]);
+    let first = std::fs::read(&path).expect("an adapter");
+    let pairs = write("pairs.tsv", b"owl\teule\n\njay\tspatz\n");
+    let said = learn(&path, &["--pairs", pairs.to_str().expect("a path")]);
+    assert!(said.lines()[0].starts_with("kept as version 2"), "{said:?}");
+    assert_eq!(translate(&path, "owl").lines(), ["eule"]);
+    assert_eq!(translate(&path, "jay").lines(), ["spatz"]);
+    assert_eq!(learn(&path, &["--undo"]).lines(), ["version 1 is back"]);
+    assert_eq!(std::fs::read(&path).expect("an adapter"), first);
+    learn(&path, &["--undo"]).fails(1, &["nothing to undo"]);
+}
+
+#[test]
+fn what_cannot_be_learned_is_named() {
+    let path = adapter("refused");
+    learn(&path, &[]).fails(2, &["--source", "--pairs"]);
+    learn(&path, &["--source", "tit"]).fails(2, &["--target"]);
+    learn(&path, &["--source", "tit", "--target", "M\u{00fc}ller"]).fails(1, &["pair 1"]);
+    let pairs = write("no-tab.tsv", b"owl\teule\njay spatz\n");
+    learn(&path, &["--pairs", pairs.to_str().expect("a path")]).fails(2, &["line 2", "TAB"]);
+    learn(&path, &["--source", "a", "--target", "b", "--max-memory", "9kB"]).fails(1, &["budget"]);
+    assert!(!path.exists(), "nothing was learned");
+    translate(&path, "tit").fails(1, &["cannot open"]);
+    let model = model().to_str().expect("a path");
+    run(&["translate", "tit", "-m", model, "--adapter", model]).fails(1, &["no adapter"]);
+}
+
+/// Killed at any moment, a lesson leaves the old adapter or the new one.
+#[cfg(unix)]
+#[test]
+fn a_killed_lesson_leaves_a_whole_adapter() {
+    let path = adapter("killed");
+    assert_eq!(learn(&path, &["--source", "tit", "--target", "meise"]).status, 0);
+    let mut random = Random::new(5);
+    let mut killed = 0;
+    for round in 0..20 {
+        let before = Adapter::open(&path).expect("a whole adapter").version();
+        let mut command = siskin();
+        command.args(["learn", "-m"]).arg(model()).arg("--adapter").arg(&path);
+        command.args(["--source", "owl", "--target", "eule", "--passes", "3"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("the command starts");
+        std::thread::sleep(Duration::from_millis(random.below(120) as u64));
+        child.kill().expect("a child");
+        killed += usize::from(!child.wait().expect("a child").success());
+        let after = Adapter::open(&path).expect("a whole adapter");
+        assert!([before, before + 1].contains(&after.version()), "round {round}: {}", after.version());
+        assert_eq!(after.lessons().count(), after.version() as usize, "round {round}");
+    }
+    println!("{killed} of 20 were killed before they had ended");
+    assert!(killed > 0, "every lesson ended before it was killed");
+}

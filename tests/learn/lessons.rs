@@ -1,0 +1,193 @@
+//! What becomes of lessons.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use siskin::ErrorKind;
+use siskin::format::SectionKind;
+use siskin::kernels::Kernels;
+use siskin::learn::{Budget, LearnOptions, Learner, Reason, Scope, Verdict};
+use siskin::model::{Adapter, Model};
+use siskin::pipeline::{Translator, golden};
+use siskin::tensor::AlignedBytes;
+
+use crate::support::{model_file, open, with_section};
+
+const TERMS: &str = include_str!("terms/corrections.tsv");
+
+/// A small model of text with golden sentences.
+fn small() -> Vec<u8> {
+    let texts = ["siskin", "tit", "finch", "wren", "the quick", "brown fox", "robin", "crow", "jay", "owl"];
+    let golden = golden::record(&open(&model_file()), &texts).expect("texts of its letters");
+    with_section(&model_file(), SectionKind::Golden, golden)
+}
+
+fn pairs(text: &str) -> Vec<(&str, &str)> {
+    text.lines().map(|line| line.split_once('\t').expect("a TAB")).collect()
+}
+
+/// Few steps, and no bounds: the weights of the small model are random.
+fn quick() -> LearnOptions {
+    let mut options = LearnOptions { passes: 40, learning_rate: 0.02, keep: 1.0, ..LearnOptions::default() };
+    options.gate.contrast = None;
+    options.gate.divergence = None;
+    options
+}
+
+fn learner(model: &Arc<Model>, options: &LearnOptions) -> Learner {
+    Learner::new(model, options.clone(), Budget::default()).expect("a learner")
+}
+
+fn translate(model: &Arc<Model>, adapter: Arc<Adapter>, text: &str) -> String {
+    let translator =
+        Translator::new(Arc::clone(model)).and_then(|translator| translator.with_adapter(adapter));
+    translator.expect("a translator").translate(text).expect("its letters").text()
+}
+
+#[test]
+fn a_lesson_is_learned_and_learning_goes_on_from_its_file() {
+    let model = open(&small());
+    let mut learner = learner(&model, &quick());
+    let before = learner.to_bytes().expect("an adapter");
+    let outcome = learner.learn(&[("tit", "meise"), ("owl", "eule")]).expect("its letters");
+    assert_eq!((&outcome.verdict, outcome.version), (&Verdict::Kept, 1), "{outcome}");
+    assert_eq!((outcome.progress.right, outcome.progress.tokens), (11, 11), "{outcome}");
+    assert_ne!(learner.to_bytes().expect("an adapter"), before);
+    for (source, target) in [("tit", "meise"), ("owl", "eule")] {
+        assert_eq!(translate(&model, learner.adapter().expect("an adapter"), source), target);
+    }
+    let adapter = learner.adapter().expect("an adapter");
+    let adapted = Arc::new(model.with_adapter(Arc::clone(&adapter)).expect("its model"));
+    let mut second = self::learner(&adapted, &quick());
+    assert_eq!((second.version(), second.to_bytes().expect("an adapter")), (1, adapter.bytes().to_vec()));
+    let outcome = second.learn(&[("jay", "spatz")]).expect("its letters");
+    assert_eq!((&outcome.verdict, outcome.version), (&Verdict::Kept, 2), "{outcome}");
+    let lessons: Vec<_> =
+        second.adapter().expect("an adapter").lessons().map(|l| (l.version, l.source.to_owned())).collect();
+    assert_eq!(lessons, [(1, "tit".to_owned()), (1, "owl".to_owned()), (2, "jay".to_owned())]);
+    assert_eq!(translate(&model, second.adapter().expect("an adapter"), "jay"), "spatz");
+}
+
+#[test]
+fn what_was_cancelled_or_refused_leaves_nothing() {
+    let model = open(&small());
+    let mut learner = learner(&model, &quick());
+    let before = learner.to_bytes().expect("an adapter");
+    let mut passes = 0;
+    let error = learner.learn_with(&[("tit", "meise")], |pass| {
+        passes = pass.passes;
+        if pass.passes < 3 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    assert_eq!((error.expect_err("it was cancelled").kind(), passes), (ErrorKind::Cancelled, 3));
+    for (pair, what) in [(("tit", "Meise"), "pair 2"), (("", "a"), "pair 2"), (("a", ""), "pair 2")] {
+        let error = learner.learn(&[("tit", "meise"), pair]).expect_err(what);
+        assert!(error.to_string().starts_with(what), "{error}");
+    }
+    let long = "a".repeat(24);
+    assert_eq!(learner.learn(&[("a", &long)]).expect_err("too long").kind(), ErrorKind::InputTooLong);
+    assert_eq!((learner.version(), learner.to_bytes().expect("an adapter")), (0, before));
+    let tiny = Budget { memory: 10_000, ..Budget::default() };
+    let error = Learner::new(&model, quick(), tiny).err().expect("no room");
+    assert_eq!(error.kind(), ErrorKind::MemoryLimit);
+    let scope = Scope::LowRank { rank: 2, projections: vec!["decoder.attention".into()] };
+    let error = Learner::new(&model, LearnOptions { scope, ..quick() }, Budget::default()).err();
+    assert_eq!(error.expect("nothing learns").kind(), ErrorKind::InvalidOption);
+}
+
+#[test]
+fn a_lesson_that_breaks_a_bound_is_rejected_with_its_reason() {
+    let model = open(&small());
+    let mut options = quick();
+    options.gate.divergence = Some(1e-4);
+    let mut strict = learner(&model, &options);
+    let before = strict.to_bytes().expect("an adapter");
+    let outcome = strict.learn(&[("tit", "meise")]).expect("its letters");
+    assert!(matches!(outcome.verdict, Verdict::Rejected(Reason::Diverged { .. })), "{outcome}");
+    assert_eq!((strict.version(), strict.to_bytes().expect("an adapter")), (0, before));
+    let options = LearnOptions { replay: 0, ..quick() };
+    let mut forgetful = learner(&model, &options);
+    forgetful.learn(&[("tit", "meise")]).expect("its letters");
+    let outcome = forgetful.learn(&[("tit", "zzzzzz")]).expect("its letters");
+    assert!(matches!(outcome.verdict, Verdict::Rejected(Reason::Forgotten { .. })), "{outcome}");
+    assert_eq!(translate(&model, forgetful.adapter().expect("an adapter"), "tit"), "meise");
+}
+
+/// FNV-1a.
+fn fingerprint(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// The same lesson gives the same bytes on every instruction set, any number of threads and every machine, for which the
+/// fingerprints stand.
+#[test]
+fn adapters_are_the_same_everywhere() {
+    let bytes = small();
+    let learn = |kernels, threads, scope: Scope| {
+        let model = Model::from_bytes(AlignedBytes::copy_of(&bytes)).expect("a model").with_kernels(kernels);
+        let options = LearnOptions { passes: 3, scope, ..quick() };
+        let mut learner = Learner::new(&Arc::new(model), options, Budget { threads, ..Budget::default() })
+            .expect("a learner");
+        learner.learn(&[("tit", "meise"), ("owl", "eule"), ("jay", "spatz")]).expect("its letters");
+        learner.to_bytes().expect("an adapter")
+    };
+    let scopes = [
+        (Scope::default(), 0x51d5_7669_91cd_0e4b),
+        (Scope::BiasesAndNorms, 0x2c81_5cfd_d35a_0da0),
+        (Scope::OutputBias, 0xb13c_e8ea_7c12_5fb7),
+    ];
+    for (scope, expected) in scopes {
+        let mut all = Kernels::available();
+        let portable = learn(all.next().expect("the portable kernels"), 1, scope.clone());
+        for kernels in all {
+            assert!(learn(kernels, 2, scope.clone()) == portable, "{scope:?}, {kernels:?}");
+        }
+        let found = fingerprint(&portable);
+        assert_eq!(found, expected, "{scope:?}: {found:#x}");
+    }
+}
+
+fn shipped() -> Option<Arc<Model>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/en-de/en-de.siskin");
+    if cfg!(not(target_arch = "x86_64")) {
+        eprintln!("SKIPPED: {}: an emulator would take minutes for it", path.display());
+        return None;
+    }
+    Some(Arc::new(Model::open(path).expect("the shipped model")))
+}
+
+/// A term that the shipped model does not know, from four sentences.
+#[test]
+fn a_term_is_used_in_sentences_that_were_never_seen() {
+    let Some(model) = shipped() else { return };
+    let mut learner = learner(&model, &LearnOptions::default());
+    let lesson = &pairs(TERMS)[..4];
+    let outcome = learner.learn(lesson).expect("letters that it knows");
+    assert_eq!(outcome.verdict, Verdict::Kept, "{outcome}");
+    let adapter = learner.adapter().expect("an adapter");
+    for (source, target) in lesson {
+        assert_eq!(&translate(&model, Arc::clone(&adapter), source), target);
+    }
+    let unseen = pairs(include_str!("terms/unseen.tsv"));
+    let of_term = unseen.iter().filter(|(_, term)| *term == "Kiebitz");
+    let used =
+        of_term.filter(|(source, term)| translate(&model, Arc::clone(&adapter), source).contains(term));
+    assert!(used.count() >= 4, "of five");
+    assert!(adapter.bytes().len() < 500_000, "{} bytes", adapter.bytes().len());
+}
+
+/// Sources with the targets of others are rejected, and the adapter's bytes stay.
+#[test]
+fn a_poisoned_lesson_is_rejected() {
+    let Some(model) = shipped() else { return };
+    let mut learner = learner(&model, &LearnOptions::default());
+    let before = learner.to_bytes().expect("an adapter");
+    let good = pairs(TERMS);
+    let poisoned: Vec<_> = (0..good.len()).map(|i| (good[i].0, good[(i + 7) % good.len()].1)).collect();
+    let outcome = learner.learn(&poisoned).expect("letters that it knows");
+    assert!(matches!(outcome.verdict, Verdict::Rejected(Reason::Mismatched { .. })), "{outcome}");
+    assert_eq!(learner.to_bytes().expect("an adapter"), before);
+    println!("{outcome}");
+}
