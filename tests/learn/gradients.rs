@@ -260,10 +260,10 @@ fn low_rank_terms_have_the_gradients_of_the_matrix_that_they_are() {
         for ((a, b), &(matrix, part)) in pairs.iter().zip(&places) {
             let (columns, rows) = (a.shape[1], b.shape[0]);
             let weights = &mut dense.list_mut()[matrix].values[part * rows * columns..];
-            for i in 0..rows * columns {
+            for (i, weight) in weights[..rows * columns].iter_mut().enumerate() {
                 let (row, column) = (i / columns, i % columns);
                 let product = |r: usize| b.values[row * RANK + r] * a.values[r * columns + column];
-                weights[i] += (0..RANK).map(product).sum::<f32>();
+                *weight += (0..RANK).map(product).sum::<f32>();
             }
         }
         let of = |parameters| gradients(&model, parameters, &batch(&spec), objective).expect("gradients");
