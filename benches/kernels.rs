@@ -2,7 +2,10 @@
 //!
 //! `cargo bench --bench kernels [-- ISA...]`. A matrix-vector product is bound by memory and is measured in gigabytes
 //! of weights a second; a matrix-matrix product in billions of multiply-adds a second. Each number is the best of
-//! several runs.
+//! several runs; where a product is compared with reading its weights, both take turns and numbers are medians.
+
+#[path = "limits/read.rs"]
+mod read;
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -13,6 +16,9 @@ use siskin::tensor::{ColumnsMut, Dtype, Matrix, PANEL_ROWS, Panels};
 
 /// Outputs and inputs: an attention projection, both halves of a feed-forward block, a vocabulary.
 const SHAPES: [(usize, usize); 4] = [(512, 512), (2048, 512), (512, 2048), (32_000, 512)];
+/// Sizes of int8 matrices for comparison with the rate at which memory can be read: they fit a second-level cache, a
+/// third-level cache, and neither, on many machines.
+const STREAMED: [usize; 3] = [4 << 20, 16 << 20, 64 << 20];
 
 /// Weights of every element type, [N, K].
 struct Weights {
@@ -86,6 +92,43 @@ fn products(kernels: &Kernels, weights: &Weights, dtype: Dtype, m: usize) {
     );
 }
 
+/// int8 products with one row beside reading the same bytes.
+fn streams(kernels: &Kernels) {
+    for bytes in STREAMED {
+        let (k, n) = (512, bytes / 512);
+        let words = vec![0x0102_0304_0506_0708_u64; bytes / 8];
+        let values: Vec<i8> =
+            words.iter().flat_map(|word| word.to_le_bytes()).map(|byte| byte as i8).collect();
+        let (scales, sums) = (vec![0.01; n], vec![0; n]);
+        let panels = Panels::I8 { values: &values, scales: &scales, sums: &sums };
+        let matrix = Matrix::new(n, k, panels).expect("a panel has 8 rows");
+        let (row, mut out) = (vec![77i8; k], vec![0.0; n]);
+        let mut product = || {
+            let activations = Activations::I8 { values: &row, scales: &[0.01] };
+            let out = ColumnsMut::new(black_box(&mut out), n);
+            kernels.gemm(activations, &matrix, &Epilogue::NONE, 0..matrix.panels(), out);
+        };
+        let (mut products, mut reads) = (Vec::new(), Vec::new());
+        for _ in 0..100 {
+            let start = Instant::now();
+            product();
+            products.push(bytes as f64 / start.elapsed().as_secs_f64() * 1e-9);
+            let start = Instant::now();
+            reads.push(read::read(black_box(&words)) / start.elapsed().as_secs_f64() * 1e-9);
+        }
+        let median = |mut rates: Vec<f64>| {
+            rates.sort_by(f64::total_cmp);
+            rates[rates.len() / 2]
+        };
+        let (product, read) = (median(products), median(reads));
+        let megabytes = bytes >> 20;
+        println!(
+            "I8    1 x {n:>6} x {k}, {megabytes:>2} MB: {product:5.1} GB/s; reading {read:5.1} GB/s; {:.2}",
+            product / read
+        );
+    }
+}
+
 fn rows(kernels: &Kernels) {
     let len = 4096;
     let source: Vec<f32> = (0..len).map(|i| (i * 37 % 101) as f32 / 20.0 - 2.5).collect();
@@ -152,13 +195,14 @@ fn main() {
         }
         println!("\n{}", kernels.names().map(|name| name.to_string()).join("  "));
         for dtype in [Dtype::I8, Dtype::F16, Dtype::F32] {
-            for m in [1, 5, 16, 100] {
+            for m in [1, 4, 16, 100] {
                 weights
                     .iter()
                     .filter(|w| m < 100 || w.n < 32_000)
                     .for_each(|w| products(kernels, w, dtype, m));
             }
         }
+        streams(kernels);
         rows(kernels);
     }
 }

@@ -42,6 +42,9 @@ pub mod pipeline;
 #[cfg(feature = "learn")]
 pub mod learn;
 
+#[cfg(feature = "capi")]
+mod capi;
+
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;

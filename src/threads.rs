@@ -31,27 +31,30 @@ impl Pool {
         }
     }
 
-    /// Bytes that [`Pool::new`] allocates, at most: what the workers share, and for each of them its handle, its name
-    /// and the standard library's own notes. A worker's stack is the system's.
+    /// Bytes that a pool in an `Arc` allocates, at most: itself, what the workers share, and for each of them its handle,
+    /// its name and the standard library's own notes. A worker's stack is the system's.
     pub fn plan(threads: usize) -> usize {
+        let pool = size_of::<Self>() + 2 * size_of::<usize>();
         match threads.min(MAX_THREADS) {
-            2.. if cfg!(feature = "std") => SHARED_BYTES + WORKER_BYTES * (threads.min(MAX_THREADS) - 1),
-            _ => 0,
+            threads @ 2.. if cfg!(feature = "std") => pool + SHARED_BYTES + WORKER_BYTES * (threads - 1),
+            _ => pool,
         }
     }
 
-    /// Number of threads that work, the caller among them.
+    /// Number of threads among which a call of [`each`](Self::each) would share its parts: the caller and the workers,
+    /// or the caller alone while the pool is busy.
     pub fn threads(&self) -> usize {
         #[cfg(feature = "std")]
         if let Some(workers) = &self.workers {
-            return workers.count() + 1;
+            return workers.available() + 1;
         }
         1
     }
 
     /// Calls `work` once with every part, on any thread and in any order; returns when all parts are done.
     ///
-    /// A pool that is busy with another call runs the parts on the caller alone.
+    /// A pool that is busy with another call runs the parts on the caller alone: so the parts of large pieces of work
+    /// may share the pool that shares the small ones where there is only one large piece.
     ///
     /// # Panics
     /// If `work` panics on any thread.
@@ -69,7 +72,7 @@ impl Pool {
 #[cfg(feature = "std")]
 mod workers {
     use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-    use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+    use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
     use std::thread::JoinHandle;
 
     /// Rounds that an idle worker spins before it sleeps: some tens of microseconds, more than the serial stretch
@@ -171,12 +174,22 @@ mod workers {
             Self { shared, threads, busy: Mutex::new(()) }
         }
 
-        pub fn count(&self) -> usize {
-            self.threads.len()
+        /// Workers that could join a job.
+        pub fn available(&self) -> usize {
+            self.claim().map_or(0, |_| self.threads.len())
+        }
+
+        /// The right to publish a job: one call has it at a time.
+        fn claim(&self) -> Option<MutexGuard<'_, ()>> {
+            match self.busy.try_lock() {
+                Ok(claim) => Some(claim),
+                Err(TryLockError::Poisoned(claim)) => Some(claim.into_inner()),
+                Err(TryLockError::WouldBlock) => None,
+            }
         }
 
         pub fn each<T: Send>(&self, parts: &mut [T], work: impl Fn(&mut T) + Sync) {
-            let Ok(_busy) = self.busy.try_lock() else {
+            let Some(_claim) = self.claim() else {
                 return parts.iter_mut().for_each(work);
             };
             let first = Parts(parts.as_mut_ptr());
@@ -277,9 +290,10 @@ mod tests {
     #[test]
     fn a_busy_pool_still_answers() {
         let pool = Pool::new(3);
-        let mut outer = [[0u32; 4]; 6];
-        pool.each(&mut outer, |inner| pool.each(inner, |x| *x += 1));
+        let mut outer = [[0usize; 4]; 6];
+        pool.each(&mut outer, |inner| pool.each(inner, |x| *x += pool.threads()));
         assert_eq!(outer, [[1; 4]; 6]);
+        assert_eq!(pool.threads(), if cfg!(feature = "std") { 3 } else { 1 });
     }
 
     #[cfg(feature = "std")]
@@ -294,5 +308,6 @@ mod tests {
         };
         assert!(run(3).is_err());
         assert!(run(99).is_ok());
+        assert_eq!(pool.threads(), 2);
     }
 }

@@ -70,6 +70,7 @@ fn decode(
         batch,
         beam: options.width(),
         source_length: LONGEST,
+        source_tokens: batch * LONGEST,
         target_length: MAX_LENGTH,
         threads,
         alignments: Alignment::Drop,

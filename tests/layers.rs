@@ -16,6 +16,7 @@ const LEVELS: &[(&str, u32)] = &[
     ("decode", 3),
     ("pipeline", 4),
     ("learn", 4),
+    ("capi", 5),
     ("cli", 5),
     ("main", 5),
 ];

@@ -142,6 +142,7 @@ fn shapes() -> Vec<SessionShape> {
                     batch,
                     beam,
                     source_length,
+                    source_tokens: batch * source_length,
                     target_length,
                     threads,
                     alignments,
@@ -192,6 +193,7 @@ fn decode(
         batch,
         beam: options.width(),
         source_length: 20,
+        source_tokens: batch * 20,
         target_length: options.max_length,
         threads,
         alignments: if options.needs_attention() { Alignment::Keep } else { Alignment::Drop },
@@ -225,36 +227,47 @@ fn decode(
     }
 }
 
-/// A translator with a limit refuses without allocating what it refuses, and stays below a limit that it can keep.
+/// A translator with a limit refuses without allocating what it refuses, and stays below a limit that it can keep,
+/// however many threads have working memory of their own.
 fn limits_are_kept() {
     let model = open(&model_file());
     let text = "siskin. ".repeat(2);
     let texts = vec![text.trim(); 64];
-    let translator = |max_memory: u64| {
-        let mut translator = Translator::new(Arc::clone(&model)).expect("a whole model");
+    let translator = |threads: usize, max_memory: u64| {
+        let translator = Translator::new(Arc::clone(&model)).expect("a whole model");
         let mut options: TranslateOptions = translator.options().clone();
-        options.batch = 64;
+        (options.batch, options.threads) = (64, threads);
         options.limits = Limits { max_memory: Some(max_memory) };
         options.decode.strategy = Strategy::Beam { size: 4 };
-        translator = translator.with_options(options).expect("good options");
-        translator
+        translator.with_options(options).expect("good options")
     };
-    let (mut small, mut unlimited) = (translator(10_000), translator(u64::MAX));
+    let mut small = translator(1, 10_000);
     let (error, refusal) = measure(|| small.translate(text.trim()).expect_err("10,000 bytes are too few"));
     assert_eq!(error.kind(), ErrorKind::MemoryLimit, "{error}");
     assert!(refusal.peak < 10_000, "{} bytes for a refusal", refusal.peak);
 
+    let mut unlimited = translator(1, u64::MAX);
     let (expected, all) = measure(|| unlimited.translate_batch(&texts).expect("they fit"));
-    let limit = all.peak / 4;
-    let mut limited = translator(limit as u64);
-    let (found, usage) = measure(|| limited.translate_batch(&texts).expect("a few fit at a time"));
-    // The limit is for working memory; the texts and results are the caller's.
-    let results = all.kept;
-    assert!(usage.peak <= limit + results, "{} bytes, limit {limit}, results {results}", usage.peak);
-    let translated = |list: Vec<siskin::Result<siskin::pipeline::Translation>>| -> Vec<String> {
-        list.into_iter().map(|translation| translation.expect("it fits").text().to_string()).collect()
-    };
-    assert_eq!(translated(found), translated(expected), "smaller batches give the same");
+    let expected = translated(expected);
+    // Down to what two threads have not both room for.
+    for parts in [4, 16, 48] {
+        for threads in [1, 2] {
+            let limit = all.peak / parts;
+            let mut limited = translator(threads, limit as u64);
+            let (found, usage) = measure(|| limited.translate_batch(&texts).expect("a few fit at a time"));
+            // The limit is for working memory; the texts and results are the caller's.
+            let results = all.kept;
+            assert!(
+                usage.peak <= limit + results,
+                "{usage:?}, {threads} threads, limit {limit}, results {results}"
+            );
+            assert_eq!(translated(found), expected, "smaller batches give the same");
+        }
+    }
+}
+
+fn translated(translations: Vec<siskin::Result<siskin::pipeline::Translation>>) -> Vec<String> {
+    translations.into_iter().map(|translation| translation.expect("it fits").text().to_string()).collect()
 }
 
 /// Buffers larger than any address space are an error and no abort.
@@ -265,6 +278,7 @@ fn impossible_sessions_are_refused() {
         batch: 1 << 16,
         beam: 1,
         source_length: 1 << 17,
+        source_tokens: 1 << 33,
         target_length: 1 << 17,
         threads: 1,
         alignments: Alignment::Keep,
@@ -323,6 +337,7 @@ fn a_step_of_a_session_allocates_nothing() {
                 batch: 4,
                 beam: 2,
                 source_length: 10,
+                source_tokens: 40,
                 target_length: 10,
                 threads,
                 alignments: Alignment::Keep,

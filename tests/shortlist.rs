@@ -31,6 +31,7 @@ fn shape(batch: usize, beam: usize, threads: usize, shortlist: ShortlistMode) ->
         batch,
         beam,
         source_length,
+        source_tokens: batch * source_length,
         target_length,
         threads,
         alignments: Alignment::Drop,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import report
 from install import HERE, Absent, Installer
-from workloads import OURS, PEERS, SHAPES, WORKLOADS, calls, runners, work
+from workloads import OURS, PEERS, SHAPES, TIMED, WORKLOADS, calls, runners, work
 
 ROOT = HERE.parent.parent
 # A sample runs a workload so often that it takes about this long.
@@ -25,7 +25,7 @@ MOST_RUNS = 20
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     names = lambda choices: dict(nargs="+", choices=choices, default=list(choices), metavar="NAME")
-    parser.add_argument("--shapes", **names(SHAPES), help=", ".join(SHAPES))
+    parser.add_argument("--shapes", **names(TIMED), help=", ".join(TIMED))
     parser.add_argument("--workloads", **names(WORKLOADS), help=", ".join(WORKLOADS))
     parser.add_argument("--peers", **names(PEERS), help=", ".join(PEERS))
     parser.add_argument("--rounds", type=int, help="rounds of each workload, instead of its own number")

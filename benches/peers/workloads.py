@@ -11,13 +11,16 @@ SHAPES = {
     "tiny": dict(family="marian", d_model=256, ffn=1536, heads=8, encoder_layers=6, decoder_layers=2, vocabulary=32000),
     "base": dict(family="marian", d_model=512, ffn=2048, heads=8, encoder_layers=6, decoder_layers=6, vocabulary=58104),
     "t5small": dict(family="t5", d_model=512, ffn=2048, heads=8, encoder_layers=6, decoder_layers=6, vocabulary=32128),
+    # For ../arm alone.
+    "arm": dict(family="marian", d_model=512, ffn=2048, heads=8, encoder_layers=6, decoder_layers=6, vocabulary=8000),
 }
+TIMED = ["tiny", "base", "t5small"]
 for shape in SHAPES.values():
     shape |= dict(start=0, end=1 if shape["family"] == "t5" else 0, positions=512, buckets=32, max_distance=128)
 
 # A shortlist of 5 % of the vocabulary for a sentence of 24 tokens: tokens for every sentence, and for a source token.
 SHORTLIST_ALWAYS = 100
-SHORTLIST_LISTED = {"tiny": 62, "base": 117}
+SHORTLIST_LISTED = {"tiny": 62, "base": 117, "arm": 15}
 
 
 @cache

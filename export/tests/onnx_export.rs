@@ -122,6 +122,7 @@ fn reference(checkpoint: &Checkpoint, sources: &[Vec<u32>], steps: usize) -> Vec
         batch: sources.len(),
         beam: 1,
         source_length: sources.iter().map(Vec::len).max().unwrap(),
+        source_tokens: sources.iter().map(Vec::len).sum(),
         target_length: steps,
         threads: 1,
         alignments: Alignment::Drop,

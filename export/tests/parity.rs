@@ -43,6 +43,7 @@ fn session(spec: &ModelSpec, weights: &Tensors, precision: Precision, batch: &Ba
         batch: batch.sentences,
         beam: 1,
         source_length: batch.source_length,
+        source_tokens: batch.sentences * batch.source_length,
         target_length: batch.target_length,
         threads: 1,
         alignments: Alignment::Drop,

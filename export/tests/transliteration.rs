@@ -165,6 +165,7 @@ fn forced_tokens_have_the_log_probabilities_of_the_reference() {
         batch: 1,
         beam: 4,
         source_length: 32,
+        source_tokens: 32,
         target_length: 64,
         threads: 1,
         alignments: Alignment::Drop,

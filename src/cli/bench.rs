@@ -5,10 +5,9 @@ use super::load::{Load, ModelArguments, ModelFile};
 use super::machine::{kernel_names, minor_faults, peak_memory};
 use super::resources::ResourceArguments;
 use super::search::SearchArguments;
-use crate::decode::Unobserved;
 use crate::format::File;
 use crate::model::Model;
-use crate::pipeline::Translator;
+use crate::pipeline::{TranslateOptions, Translator};
 use crate::{Error, ErrorKind, Result};
 use clap::Args;
 use serde_json::{Value, json};
@@ -24,14 +23,15 @@ const LOADS: usize = 5;
 
 /// Measure how fast a model runs here.
 ///
-/// Every round runs all sentences, first one by one, then in batches. What is compared is measured by turns, so that
+/// Every round runs all sentences, first one by one, then together. What is compared is measured by turns, so that
 /// a machine that slows down slows all of it. The first sentence is timed apart: it pays for pages of the model that
 /// were not used before.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   siskin bench -m en-de.siskin
-  siskin bench -m en-de.siskin --input sentences.txt --beam 4 --threads 4 --json")]
+  siskin bench -m en-de.siskin --input sentences.txt --beam 4 --threads 4 --json
+  siskin bench -m en-de.siskin --input sentences.txt --threads 8 --scaling")]
 pub(super) struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
@@ -44,6 +44,9 @@ pub(super) struct Arguments {
     /// Rounds over all sentences
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
+    /// Also compare 1, 2, 4 and so on threads, up to --threads
+    #[arg(long)]
+    scaling: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -74,6 +77,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let peak_memory = peak_memory();
     let [map, read] = load_times(&file)?;
     let options = translator.options();
+    let scaling = arguments.scaling(&model, &sentences, options.threads)?;
     let report = json!({
         "model": file.path.display().to_string(),
         "bytes": model.bytes().len(),
@@ -95,6 +99,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         "tokens_per_second": rates(measured.tokens, &measured.one_by_one),
         "batch_tokens_per_second": rates(measured.tokens, &measured.batches),
         "peak_memory_bytes": peak_memory,
+        "scaling": scaling,
     });
     let mut out = io::stdout().lock();
     match arguments.json {
@@ -127,6 +132,33 @@ impl Arguments {
         self.search.apply(model, 1, &mut options)?;
         self.resources.apply(&mut options);
         translator.with_options(options)
+    }
+
+    /// Rates of all sentences together, by turns with 1, 2, 4 and so on threads; nothing where they are not asked for.
+    fn scaling(&self, model: &Arc<Model>, sentences: &Sentences, threads: usize) -> Result<Vec<Value>> {
+        if !self.scaling {
+            return Ok(Vec::new());
+        }
+        let fewer = (0..).map(|power| 1 << power).take_while(|&fewer| fewer < threads);
+        let translator = |threads| {
+            let translator = self.translator(model)?;
+            let options = TranslateOptions { threads, ..translator.options().clone() };
+            Ok((translator.with_options(options)?, Vec::new()))
+        };
+        let mut measured = fewer.chain([threads]).map(translator).collect::<Result<Vec<_>>>()?;
+        let mut tokens = 0;
+        for round in 0..=self.rounds {
+            for (translator, times) in &mut measured {
+                let start = Instant::now();
+                tokens = run_sentences(translator, sentences, 0..sentences.len())?;
+                // The first round makes the working memory.
+                if round > 0 {
+                    times.push(start.elapsed());
+                }
+            }
+        }
+        let report = |(translator, times): &(Translator, Vec<Duration>)| json!({ "threads": translator.options().threads, "tokens_per_second": rates(tokens, times) });
+        Ok(measured.iter().map(report).collect())
     }
 
     fn sentences(&self, model: &Model) -> Result<Sentences> {
@@ -173,7 +205,7 @@ struct Measured {
     latencies: Vec<Duration>,
     /// Of each round of all sentences, one by one.
     one_by_one: Vec<Duration>,
-    /// Of each round of all sentences, in batches.
+    /// Of each round of all sentences, together.
     batches: Vec<Duration>,
     /// Output tokens of a round.
     tokens: usize,
@@ -214,13 +246,10 @@ fn run_sentences(
             }
         }
         Sentences::Tokens(sources) => {
-            let mut sources: Vec<&[u32]> = sources[range].iter().map(Vec::as_slice).collect();
-            while !sources.is_empty() {
-                let outputs = translator.run(&sources, &mut Unobserved)?;
-                let best = outputs.iter().filter_map(|output| output.hypotheses.first());
-                tokens += best.map(|best| best.tokens.len()).sum::<usize>();
-                sources.drain(..outputs.len());
-            }
+            let sources: Vec<&[u32]> = sources[range].iter().map(Vec::as_slice).collect();
+            let outputs = translator.run_all(&sources)?;
+            let best = outputs.iter().filter_map(|output| output.hypotheses.first());
+            tokens += best.map(|best| best.tokens.len()).sum::<usize>();
         }
     }
     Ok(tokens)
@@ -247,8 +276,7 @@ fn milliseconds(time: Duration) -> f64 {
 /// Writes the report for people.
 fn print(report: &Value, out: &mut dyn Write) -> io::Result<()> {
     let text = |key: &str| report[key].as_str().unwrap_or_default().to_owned();
-    let rates = |key: &str| {
-        let Value::Object(rates) = &report[key] else { return String::new() };
+    let rates = |rates: &Value| {
         format!("{} (rounds from {} to {})", rates["median"], rates["slowest"], rates["fastest"])
     };
     let known = |key: &str, unit: &str| match &report[key] {
@@ -276,12 +304,19 @@ fn print(report: &Value, out: &mut dyn Write) -> io::Result<()> {
             format!("{} ms, {}", r["first_sentence_ms"], known("first_sentence_page_faults", "page faults")),
         ),
         ("latency", format!("median {} ms, 95% {} ms", r["latency_median_ms"], r["latency_p95_ms"])),
-        ("tokens/s, one by one", rates("tokens_per_second")),
-        ("tokens/s, batches", format!("{} in batches of {}", rates("batch_tokens_per_second"), r["batch"])),
+        ("tokens/s, one by one", rates(&r["tokens_per_second"])),
+        (
+            "tokens/s, together",
+            format!("{}, batches of {}", rates(&r["batch_tokens_per_second"]), r["batch"]),
+        ),
         ("peak memory", known("peak_memory_bytes", "bytes")),
     ];
     for (name, value) in lines {
         writeln!(out, "{name:<24}{value}")?;
+    }
+    for point in r["scaling"].as_array().into_iter().flatten() {
+        let name = format!("tokens/s, {} threads", point["threads"]);
+        writeln!(out, "{name:<24}{}", rates(&point["tokens_per_second"]))?;
     }
     Ok(())
 }

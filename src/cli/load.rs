@@ -21,6 +21,36 @@ pub(super) struct ModelArguments {
     load: Load,
 }
 
+/// Which models, and how they get into memory.
+#[cfg(feature = "serve")]
+#[derive(Args)]
+pub(super) struct ModelsArguments {
+    /// A model file, may be given more than once; without it that of SISKIN_MODEL, else those that are shipped
+    #[arg(short, long, value_name = "FILE")]
+    model: Vec<PathBuf>,
+    /// How the files get into memory
+    #[arg(long, value_enum, default_value = "map", value_name = "HOW")]
+    load: Load,
+}
+
+#[cfg(feature = "serve")]
+impl ModelsArguments {
+    /// The model files that were named, else the shipped models of the names `shipped`.
+    ///
+    /// # Errors
+    /// As [`ModelArguments::find`].
+    pub fn find(&self, shipped: &[&str]) -> Result<Vec<ModelFile>> {
+        let mut paths = self.model.clone();
+        if paths.is_empty() {
+            paths.extend(std::env::var_os(VARIABLE).map(PathBuf::from));
+        }
+        if paths.is_empty() {
+            paths = shipped.iter().map(|name| find_shipped(name)).collect::<Result<_>>()?;
+        }
+        Ok(paths.into_iter().map(|path| ModelFile { path, load: self.load }).collect())
+    }
+}
+
 /// How a model file gets into memory.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Load {

@@ -12,6 +12,8 @@ mod progress;
 mod render;
 mod resources;
 mod search;
+#[cfg(feature = "serve")]
+mod serve;
 mod translate;
 mod workshop;
 
@@ -58,6 +60,9 @@ enum Command {
     Doctor(doctor::Arguments),
     /// Show what is in a model file
     Inspect(inspect::Arguments),
+    /// Answer requests of other programs over HTTP
+    #[cfg(feature = "serve")]
+    Serve(Box<serve::Arguments>),
     #[command(external_subcommand)]
     Workshop(Vec<OsString>),
 }
@@ -71,6 +76,8 @@ pub fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        #[cfg(feature = "serve")]
+        Command::Serve(arguments) => serve::run(&arguments),
         Command::Workshop(command) => workshop::run(&command),
     };
     match result {

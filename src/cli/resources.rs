@@ -1,18 +1,18 @@
 //! What a command may use.
 
-use crate::pipeline::TranslateOptions;
+use crate::pipeline::{TranslateOptions, set};
 use clap::Args;
 
 /// What a command may use. It changes speed and memory, never a result.
 #[derive(Args)]
 #[command(next_help_heading = "Resources")]
 pub(super) struct ResourceArguments {
-    /// Threads that share one computation
+    /// Threads: many texts are shared out among them, of few each computation
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: usize,
-    /// Texts that are computed together, at most
-    #[arg(long, value_name = "N", default_value_t = 16)]
-    batch: usize,
+    /// Texts that a thread computes together, at most; without it 8, or 32 for a model of more than 32 MiB
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
     /// Working memory beside the model file, such as 48MB or 16MiB; batches shrink to fit, and what does not fit
     /// alone is refused
     #[arg(long, value_name = "SIZE", value_parser = size)]
@@ -23,7 +23,7 @@ impl ResourceArguments {
     /// Sets what was asked for.
     pub fn apply(&self, options: &mut TranslateOptions) {
         options.threads = self.threads;
-        options.batch = self.batch;
+        set(&mut options.batch, self.batch);
         options.limits.max_memory = self.max_memory;
     }
 }

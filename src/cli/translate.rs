@@ -30,6 +30,10 @@ Examples:
 A line that cannot be answered gives an empty line, and a message on the standard error that names it.
 Exit status: 0 if every line was answered, 1 if not, 2 for a wrong command line or option.";
 
+/// Batches for each thread that are read before they are answered: they are sorted by length, and threads that have no
+/// more of them wait for the others.
+const WINDOW: usize = 8;
+
 /// Translate lines of text, or do whatever else the model does with them.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -281,7 +285,8 @@ impl Arguments {
 impl Job {
     fn answer_all(&mut self, mut lines: Lines<Box<dyn Read>>) -> Result<()> {
         loop {
-            let batch = lines.batch(self.translator.options().batch)?;
+            let options = self.translator.options();
+            let batch = lines.batch(WINDOW * options.batch * options.threads)?;
             if batch.is_empty() {
                 return Ok(());
             }

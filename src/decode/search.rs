@@ -99,7 +99,7 @@ impl Search {
     }
 }
 
-/// The error of a search that its observer ended.
+/// The error of a search that was ended from outside.
 pub(crate) fn cancelled() -> Error {
-    Error::new(ErrorKind::Cancelled, "the observer cancelled the search")
+    Error::new(ErrorKind::Cancelled, "the search was cancelled")
 }

@@ -262,8 +262,8 @@ fn weighted_sums<const B: usize, const N: usize>(
     weights: Weights<'_>,
 ) -> [[f32; N]; B] {
     let mut heads = [&weights.all[..0]; B];
-    for b in 0..B {
-        heads[b] = &weights.all[(from + b * N) / weights.width * weights.n..][..weights.n];
+    for (b, head) in heads.iter_mut().enumerate() {
+        *head = &weights.all[(from + b * N) / weights.width * weights.n..][..weights.n];
     }
     let mut sums = [[0.0; N]; B];
     match values.index {
@@ -273,8 +273,8 @@ fn weighted_sums<const B: usize, const N: usize>(
             }
         }
         RowIndex::List(list) => {
-            for i in 0..weights.n {
-                add_weighted(&mut sums, heads, i, values.at(list[i] as usize, from, B * N));
+            for (i, &position) in list.iter().enumerate() {
+                add_weighted(&mut sums, heads, i, values.at(position as usize, from, B * N));
             }
         }
     }

@@ -5,6 +5,8 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+#[cfg(feature = "std")]
+use super::open_file;
 use super::storage::Storage;
 use super::{Model, schema};
 use crate::error::{Error, ErrorKind, Result};
@@ -34,9 +36,13 @@ impl Adapter {
     #[cfg(feature = "std")]
     pub fn open(path: impl AsRef<std::path::Path>) -> Result<Self> {
         let path = path.as_ref();
-        let storage = Storage::read(path)?;
-        let verified = File::parse(storage.bytes()).and_then(|file| file.verify());
-        verified.and_then(|()| Self::from_storage(storage)).map_err(|e| e.at(path.display()))
+        let (file, range) = open_file(path)?;
+        let read = || {
+            let storage = Storage::read(&file, range)?;
+            File::parse(storage.bytes())?.verify()?;
+            Self::from_storage(storage)
+        };
+        read().map_err(|e| e.at(path.display()))
     }
 
     /// Maps an adapter file, as [`Model::map`] maps a model.
@@ -50,9 +56,10 @@ impl Adapter {
     #[allow(unsafe_code)]
     pub unsafe fn map(path: impl AsRef<std::path::Path>) -> Result<Self> {
         let path = path.as_ref();
+        let (file, range) = open_file(path)?;
         // SAFETY: the caller's promise is the one that is asked for.
-        let storage = unsafe { Storage::map(path) }?;
-        Self::from_storage(storage).map_err(|e| e.at(path.display()))
+        let storage = unsafe { Storage::map(&file, range) };
+        storage.and_then(Self::from_storage).map_err(|e| e.at(path.display()))
     }
 
     /// An adapter in memory.

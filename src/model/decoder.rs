@@ -4,10 +4,10 @@ use super::buffers::Buffers;
 use super::cache::{Hypotheses, Sources};
 use super::spec::ModelSpec;
 use super::weights::{Decoder, History};
-use crate::kernels::{Activation, Attention, Keys, Residual, RowIndex, Rows};
+use crate::kernels::{Activation, Attention, Columns, Keys, Residual, RowIndex, Rows};
 use crate::nn::{
     Alignments, AttendRows, Context, CrossAttention, FfnBuffers, Norm, Query, SelfAttention, Ssru, SsruRows,
-    attend_rows,
+    attend_rows, columns_stride, to_columns,
 };
 
 /// Keys and values of the memory, for every layer of the decoder: computed once a batch from `buffers.x` [N, D].
@@ -18,11 +18,17 @@ pub(super) fn remember(
     n: usize,
     buffers: &mut Buffers,
 ) {
-    let Buffers { x, quantized, memory, .. } = buffers;
-    let (x, width) = (&x[..n * spec.d_model], 2 * spec.inner_width());
+    let Buffers { x, quantized, wide, memory, .. } = buffers;
+    let inner = spec.inner_width();
+    let (x, both) = (&x[..n * spec.d_model], &mut wide[..n * 2 * inner]); // [N, 2 I]
     for (layer, memory) in decoder.layers.iter().zip(memory) {
         let projection = &layer.cross_attention.key_value;
-        projection.forward(ctx, x, quantized, Activation::Identity, Residual::None, &mut memory[..n * width]);
+        projection.forward(ctx, x, quantized, Activation::Identity, Residual::None, both);
+        let (keys, values) = memory.split_at_mut(columns_stride(n) * inner); // [I, N], [N, I]
+        to_columns(both, 2 * inner, 0, keys);
+        for (value, both) in values.chunks_exact_mut(inner).zip(both.chunks_exact(2 * inner)) {
+            value.copy_from_slice(&both[inner..]);
+        }
     }
 }
 
@@ -140,7 +146,7 @@ impl Step<'_> {
     fn cross_attention(&self, block: &CrossAttention, layer: usize, m: usize, buffers: &mut Buffers) {
         let Self { ctx, spec, sources, hypotheses, .. } = self;
         let (d, inner, order) = (spec.d_model, spec.inner_width(), spec.norm_order);
-        let stride = buffers.attention_stride;
+        let attention_stride = buffers.attention_stride;
         let Buffers { x, normed, wide, narrow, quantized, attention, memory, alignments, .. } = buffers;
         let (x, query, context) = (&mut x[..m * d], &mut wide[..m * inner], &mut narrow[..m * inner]);
         let input = order.enter(ctx, &block.norm, x, normed);
@@ -149,17 +155,23 @@ impl Step<'_> {
         let keep = layer + 1 == self.decoder.layers.len() && !alignments.is_empty();
         let longest = sources.capacity;
         let alignments = keep.then(|| Alignments { rows: &mut alignments[..m * longest], longest });
-        let rows =
-            AttendRows { bias: None, scratch: attention, stride, out: context, width: inner, alignments };
-        let (query, memory) = (&*query, memory[layer].as_slice()); // [M, I], [N, 2 I]
+        let rows = AttendRows {
+            bias: None,
+            scratch: attention,
+            stride: attention_stride,
+            out: context,
+            width: inner,
+            alignments,
+        };
+        let (query, stride) = (&*query, columns_stride(sources.tokens.len())); // [M, I]
+        let (keys, values) = memory[layer].split_at(stride * inner); // [I, N], [N, I]
         attend_rows(ctx, rows, |row| {
             let (first, count) = sources.span(hypotheses.sentence(row));
             let index = RowIndex::Range { first, count };
-            let part = |offset| Rows { data: memory, stride: 2 * inner, offset, index };
             let attention = Attention {
                 query: &query[row * inner..][..inner],
-                keys: Keys::Rows(part(0)),
-                values: part(inner),
+                keys: Keys::Columns(Columns { data: keys, stride, first, count }),
+                values: Rows { data: values, stride: inner, offset: 0, index },
                 heads: spec.heads,
                 scale: spec.attention_scale,
                 bias: None,

@@ -5,7 +5,7 @@ use super::cache::Sources;
 use super::spec::ModelSpec;
 use super::weights::Encoder;
 use crate::kernels::{Activation, Attention, Columns, Keys, Residual, RowIndex, Rows};
-use crate::nn::{AttendRows, Context, FfnBuffers, Query, attend_rows};
+use crate::nn::{AttendRows, Context, FfnBuffers, Query, attend_rows, columns_stride, to_columns};
 
 /// Runs the encoder over the packed sources; the memory [N, D] is in the first rows of `buffers.x`.
 pub(super) fn encode(
@@ -19,10 +19,8 @@ pub(super) fn encode(
     let n = sources.tokens.len();
     let stride = buffers.attention_stride;
     let Buffers { x, normed, wide, narrow, quantized, attention, memory, positions, .. } = buffers;
-    // Until there is a memory, its room, N * 2 I, holds the keys of a layer, transposed: [I, N]. Rows that are an odd
-    // number of cache lines apart do not displace each other.
-    let keys_stride = if n < 32 { n } else { n.next_multiple_of(16) | 16 };
-    let keys = &mut memory[0][..keys_stride * inner];
+    // Until there is a memory, its room holds the keys of a layer.
+    let keys = &mut memory[0][..columns_stride(n) * inner]; // [I, N]
     let x = &mut x[..n * d]; // [N, D]
     encoder.side.embedding.forward(ctx, &sources.tokens, x);
     for (row, x) in x.chunks_exact_mut(d).enumerate() {
@@ -46,18 +44,14 @@ pub(super) fn encode(
             alignments: None,
         };
         let qkv = &*qkv;
-        for (d, keys) in keys.chunks_exact_mut(keys_stride.max(1)).enumerate() {
-            for (key, qkv) in keys.iter_mut().zip(qkv.chunks_exact(3 * inner)) {
-                *key = qkv[inner + d];
-            }
-        }
+        to_columns(qkv, 3 * inner, inner, keys);
         let keys = &*keys;
         attend_rows(ctx, rows, |row| {
             let (first, count) = sources.span(sources.sentence_of(row));
             let index = RowIndex::Range { first, count };
             let attention = Attention {
                 query: &qkv[row * 3 * inner..][..inner],
-                keys: Keys::Columns(Columns { data: keys, stride: keys_stride, first, count }),
+                keys: Keys::Columns(Columns { data: keys, stride: columns_stride(n), first, count }),
                 values: Rows { data: qkv, stride: 3 * inner, offset: 2 * inner, index },
                 heads: spec.heads,
                 scale: spec.attention_scale,

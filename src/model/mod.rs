@@ -67,10 +67,20 @@ impl Model {
     #[cfg(feature = "std")]
     pub fn open(path: impl AsRef<std::path::Path>) -> Result<Self> {
         let path = path.as_ref();
-        let place = |e: crate::Error| e.at(path.display());
-        let storage = Storage::read(path)?;
-        File::parse(storage.bytes()).and_then(|file| file.verify()).map_err(place)?;
-        Self::from_storage(storage).map_err(place)
+        let (file, all) = open_file(path)?;
+        Self::open_range(&file, all).map_err(|e| e.at(path.display()))
+    }
+
+    /// As [`open`](Self::open), a model that is the bytes `range` of another file: of an archive or a package. Moves
+    /// the file's position.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and [`ErrorKind::InvalidOption`] for a range that the file does not have.
+    #[cfg(feature = "std")]
+    pub fn open_range(file: &std::fs::File, range: Range<u64>) -> Result<Self> {
+        let storage = Storage::read(file, range)?;
+        File::parse(storage.bytes())?.verify()?;
+        Self::from_storage(storage)
     }
 
     /// Maps a model file: pages are read when they are first used and shared by all processes that map the file. The
@@ -88,9 +98,24 @@ impl Model {
     #[allow(unsafe_code)]
     pub unsafe fn map(path: impl AsRef<std::path::Path>) -> Result<Self> {
         let path = path.as_ref();
+        let (file, all) = open_file(path)?;
         // SAFETY: the caller's promise is the one that is asked for.
-        let storage = unsafe { Storage::map(path) }?;
-        Self::from_storage(storage).map_err(|e| e.at(path.display()))
+        unsafe { Self::map_range(&file, all) }.map_err(|e| e.at(path.display()))
+    }
+
+    /// As [`map`](Self::map), a model that is the bytes `range` of another file, from a multiple of 4 on. The mapping
+    /// outlives `file`.
+    ///
+    /// # Errors
+    /// As [`open_range`](Self::open_range), checksums aside.
+    ///
+    /// # Safety
+    /// As [`map`](Self::map).
+    #[cfg(feature = "std")]
+    #[allow(unsafe_code)]
+    pub unsafe fn map_range(file: &std::fs::File, range: Range<u64>) -> Result<Self> {
+        // SAFETY: the caller's promise is the one that is asked for.
+        Self::from_storage(unsafe { Storage::map(file, range) }?)
     }
 
     /// A model in bytes that live as long as the program: in its read-only data or in flash, aligned to 64.
@@ -238,6 +263,15 @@ impl Model {
         let adapter = self.adapter.as_ref().map_or(&[][..], |adapter| adapter.bytes());
         Context { bytes: self.bytes(), adapter, kernels: self.kernels, pool }
     }
+}
+
+/// The file at `path`, and all its bytes.
+#[cfg(feature = "std")]
+fn open_file(path: &std::path::Path) -> Result<(std::fs::File, Range<u64>)> {
+    let fail = |doing: &str, e| Error::io(format!("cannot {doing} {}", path.display()), e);
+    let file = std::fs::File::open(path).map_err(|e| fail("open", e))?;
+    let size = file.metadata().map_err(|e| fail("read", e))?.len();
+    Ok((file, 0..size))
 }
 
 /// The lists are those of this model's vocabularies, and a hypothesis can always end.

@@ -7,7 +7,7 @@ use super::spec::{Autoregression, ModelSpec, Positions, Presence};
 use super::verification::ENOUGH;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Shortlist;
-use crate::nn::{FFN_ROWS, FfnShape};
+use crate::nn::{FFN_ROWS, FfnShape, columns_stride};
 use crate::tensor::{Dtype, Element, K_GROUP, PANEL_ROWS, PackedMatrix};
 use crate::threads::{MAX_THREADS, Pool};
 
@@ -20,6 +20,8 @@ pub struct SessionShape {
     pub beam: usize,
     /// Tokens of a source sentence.
     pub source_length: usize,
+    /// Source tokens of a batch, those of all its sentences.
+    pub source_tokens: usize,
     /// Tokens of a target sentence, the start token and a forced prefix included, the end token not.
     pub target_length: usize,
     /// Threads that share one computation.
@@ -71,7 +73,7 @@ pub(super) struct Plan {
     pub attention_stride: usize,
     /// The same for all threads.
     pub attention_scratch: usize,
-    /// Keys and values of a memory, one decoder layer.
+    /// Keys [I, N] and values [N, I] of a memory, one decoder layer.
     pub memory: usize,
     /// Keys and values, or cells, of what was written, one decoder layer.
     pub history: usize,
@@ -153,7 +155,7 @@ impl Plan {
         rank: usize,
     ) -> Result<Self> {
         shape.validate(spec)?;
-        let tokens = product([shape.batch, shape.source_length]);
+        let tokens = shape.source_tokens;
         let rows = product([shape.batch, shape.beam]);
         let most = tokens.max(rows);
         let longest = shape.source_length.max(shape.target_length);
@@ -193,7 +195,7 @@ impl Plan {
             narrowed: product([most, rank]),
             attention_stride,
             attention_scratch: product([shape.threads.clamp(1, MAX_THREADS), 2, attention_stride]),
-            memory: product([tokens, 2, i]),
+            memory: product([columns_stride(tokens).saturating_add(tokens), i]),
             history,
             ancestry,
             logits: product([rows, columns]).max(product([verified, PANEL_ROWS])),
@@ -277,6 +279,7 @@ impl SessionShape {
             ("batch", self.batch),
             ("beam", self.beam),
             ("source length", self.source_length),
+            ("source tokens", self.source_tokens),
             ("target length", self.target_length),
             ("threads", self.threads),
         ] {
@@ -295,6 +298,11 @@ impl SessionShape {
                 );
                 return Err(Error::new(ErrorKind::InputTooLong, message));
             }
+        }
+        if self.source_tokens > self.batch.saturating_mul(self.source_length) {
+            let (tokens, batch, length) = (self.source_tokens, self.batch, self.source_length);
+            let message = format!("{tokens} source tokens; {batch} sentences of {length} have fewer");
+            return Err(Error::new(ErrorKind::InvalidOption, message));
         }
         // With the limits of a spec no sum of sizes leaves 64 bits.
         if self.batch.saturating_mul(self.beam) > 1 << 16 {

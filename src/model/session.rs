@@ -18,7 +18,7 @@ use crate::threads::Pool;
 pub struct Session {
     model: Arc<Model>,
     shape: SessionShape,
-    pool: Pool,
+    pool: Arc<Pool>,
     sources: Sources,
     hypotheses: Hypotheses,
     buffers: Buffers,
@@ -31,13 +31,22 @@ impl Session {
     /// # Errors
     /// As [`Model::plan`]; [`ErrorKind::MemoryLimit`] if the system has not that much memory.
     pub fn new(model: Arc<Model>, shape: SessionShape) -> Result<Self> {
+        Self::with_pool(model, shape, Arc::new(Pool::new(shape.threads)))
+    }
+
+    /// [`new`](Self::new) with threads that other sessions may use too, of which at most as many as `shape` says share
+    /// one of its computations.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_pool(model: Arc<Model>, shape: SessionShape, pool: Arc<Pool>) -> Result<Self> {
         let spec = model.spec();
         let plan = model.session_plan(&shape)?;
         let buffers = Buffers::new(spec, &plan)?;
         let sources = Sources::new(&plan, shape.source_length)?;
         let hypotheses = Hypotheses::new(&plan)?;
         let output = Output::new(&plan)?;
-        Ok(Self { pool: Pool::new(shape.threads), model, shape, sources, hypotheses, buffers, output })
+        Ok(Self { pool, model, shape, sources, hypotheses, buffers, output })
     }
 
     /// The model that runs.
@@ -92,6 +101,13 @@ impl Session {
         self.output.clear();
         for (i, sentence) in sentences.into_iter().enumerate() {
             check_sentence(i, sentence, &self.shape, spec)?;
+            if self.sources.tokens.len() + sentence.len() > self.shape.source_tokens {
+                let message = format!(
+                    "more than {} source tokens with sentence {i} of the batch; the session was made for that many",
+                    self.shape.source_tokens
+                );
+                return Err(Error::new(ErrorKind::InvalidOption, message));
+            }
             self.sources.push(sentence);
         }
         let (ctx, weights) = (self.model.context(&self.pool), &self.model.weights);

@@ -2,6 +2,13 @@
 
 #![allow(unsafe_code)]
 
+#[cfg(feature = "std")]
+use crate::error::{Error, ErrorKind};
+#[cfg(feature = "std")]
+use alloc::format;
+#[cfg(feature = "std")]
+use core::ops::Range;
+
 use crate::error::Result;
 use crate::format::{File, SectionKind};
 use crate::tensor::AlignedBytes;
@@ -40,32 +47,45 @@ impl Storage {
         Vocabulary::parse(section).map(Some).map_err(|e| e.at(kind))
     }
 
-    /// Reads the whole file.
+    /// Reads the bytes `range` of a file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOption`] for a range that the file does not have; [`ErrorKind::Io`].
     #[cfg(feature = "std")]
-    pub fn read(path: &std::path::Path) -> Result<Self> {
-        use crate::Error;
-        use std::io::Read;
-        let fail = |doing: &str, e| Error::io(format!("cannot {doing} {}", path.display()), e);
-        let mut file = std::fs::File::open(path).map_err(|e| fail("open", e))?;
-        let length = file.metadata().map_err(|e| fail("read", e))?.len();
-        let length =
-            usize::try_from(length).map_err(|_| fail("read", std::io::ErrorKind::FileTooLarge.into()))?;
-        let mut bytes = AlignedBytes::zeroed(length);
-        file.read_exact(bytes.as_mut_slice()).map_err(|e| fail("read", e))?;
+    pub fn read(mut file: &std::fs::File, range: Range<u64>) -> Result<Self> {
+        use std::io::{Read, Seek, SeekFrom};
+        let fail = |e| Error::io("cannot read the file", e);
+        let mut bytes = AlignedBytes::zeroed(length_within(file, &range)?);
+        file.seek(SeekFrom::Start(range.start)).map_err(fail)?;
+        file.read_exact(bytes.as_mut_slice()).map_err(fail)?;
         Ok(Self::Owned(bytes))
     }
 
-    /// Maps the file.
+    /// Maps the bytes `range` of a file.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
     ///
     /// # Safety
-    /// As [`super::Model::map`].
+    /// As [`super::Model::map_range`].
     #[cfg(feature = "std")]
-    pub unsafe fn map(path: &std::path::Path) -> Result<Self> {
-        use crate::Error;
-        let fail = |doing: &str, e| Error::io(format!("cannot {doing} {}", path.display()), e);
-        let file = std::fs::File::open(path).map_err(|e| fail("open", e))?;
-        // SAFETY: the caller promises that the file does not change while it is mapped.
-        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| fail("map", e))?;
+    pub unsafe fn map(file: &std::fs::File, range: Range<u64>) -> Result<Self> {
+        let mut options = memmap2::MmapOptions::new();
+        options.offset(range.start).len(length_within(file, &range)?);
+        // SAFETY: the caller promises that the file does not change while it is mapped; the range lies in it.
+        let map = unsafe { options.map(file) }.map_err(|e| Error::io("cannot map the file", e))?;
         Ok(Self::Mapped(map))
     }
+}
+
+/// The length of `range`, which the file has.
+#[cfg(feature = "std")]
+fn length_within(file: &std::fs::File, range: &Range<u64>) -> Result<usize> {
+    let size = file.metadata().map_err(|e| Error::io("cannot read the file's size", e))?.len();
+    let Some(length) = range.end.checked_sub(range.start).filter(|_| range.end <= size) else {
+        let message = format!("bytes {} to {} of a file of {size} bytes", range.start, range.end);
+        return Err(Error::new(ErrorKind::InvalidOption, message));
+    };
+    usize::try_from(length)
+        .map_err(|_| Error::io("cannot address the file", std::io::ErrorKind::FileTooLarge.into()))
 }

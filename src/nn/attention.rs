@@ -28,6 +28,22 @@ pub struct CrossAttention {
     pub norm: Norm,
 }
 
+/// Distance between the rows of `n` keys that lie as columns [I, n]. Of long ones it is an odd number of cache lines, so
+/// that rows do not displace each other from the cache. It grows with n.
+pub fn columns_stride(n: usize) -> usize {
+    if n < 32 { n } else { n.next_multiple_of(16) | 16 }
+}
+
+/// The elements from `offset` on of `rows` [n, `width`], as columns [I, n].
+pub fn to_columns(rows: &[f32], width: usize, offset: usize, columns: &mut [f32]) {
+    let stride = columns_stride(rows.len() / width);
+    for (d, columns) in columns.chunks_exact_mut(stride.max(1)).enumerate() {
+        for (column, row) in columns.iter_mut().zip(rows.chunks_exact(width)) {
+            *column = row[offset + d];
+        }
+    }
+}
+
 /// One query row and what it attends to.
 pub struct Query<'a> {
     /// The query, its keys and values; the bias is added by [`attend_rows`].
@@ -75,7 +91,8 @@ pub fn attend_rows<'q>(
     query_of: impl Fn(usize) -> Query<'q> + Sync,
 ) {
     let AttendRows { bias, scratch, stride, out, width, alignments } = rows;
-    let share = (out.len() / width).div_ceil(ctx.pool.threads()).max(1);
+    let threads = ctx.pool.threads().min(scratch.len() / (2 * stride));
+    let share = (out.len() / width).div_ceil(threads).max(1);
     let longest = alignments.as_ref().map_or(0, |alignments| alignments.longest);
     let mut aligned = alignments.map(|alignments| alignments.rows.chunks_mut(share * longest));
 

@@ -13,7 +13,9 @@ mod position;
 mod ssru;
 mod stored;
 
-pub use attention::{Alignments, AttendRows, CrossAttention, Query, SelfAttention, attend_rows};
+pub use attention::{
+    Alignments, AttendRows, CrossAttention, Query, SelfAttention, attend_rows, columns_stride, to_columns,
+};
 pub use embedding::Embedding;
 pub use ffn::{FFN_ROWS, FeedForward, FfnBuffers, FfnShape};
 pub use linear::{Linear, LowRank, Quantized, project};

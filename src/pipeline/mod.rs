@@ -1,5 +1,7 @@
 //! What users hold: text in, text out.
 
+mod cancellation;
+mod engine;
 mod generation;
 pub mod golden;
 mod request;
@@ -9,7 +11,9 @@ mod summarizer;
 mod translation;
 mod translator;
 mod verified;
+mod workers;
 
+pub use cancellation::Cancellation;
 pub use generation::Generation;
 #[cfg(feature = "cli")]
 pub(crate) use generation::set;

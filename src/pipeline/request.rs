@@ -23,17 +23,23 @@ pub struct TranslateOptions {
     pub task: Vec<u32>,
     /// Tokens that every output begins with, behind those of the task; they are part of the text.
     pub target_prefix: Vec<u32>,
-    /// Sources that are computed together, at most. It changes speed and memory, never a result.
+    /// Sources that a thread computes together, at most. It changes speed and memory, never a result.
     pub batch: usize,
-    /// Threads that share one computation. They change speed, never a result.
+    /// Threads that work: on batches of their own where there are sources enough, else together on one. They change speed
+    /// and memory, never a result.
     pub threads: usize,
     /// What a request may use.
     pub limits: Limits,
 }
 
+/// Up to this size of the file, a processor's caches hold the weights that a step reads: then more sources in a batch
+/// only push each other out of them. Weights that come from memory are read once for the whole batch.
+const CACHED: usize = 32 << 20;
+
 impl TranslateOptions {
-    /// The options that a model asks for: one thread, batches of 16, no limit.
-    pub fn of(generation: &Generation) -> Self {
+    /// The options that a model of `bytes` bytes asks for: one thread, batches of 8 for a small model and 32 for a large
+    /// one, no limit.
+    pub fn of(generation: &Generation, bytes: usize) -> Self {
         Self {
             decode: generation.decode.clone(),
             unit: generation.unit,
@@ -41,7 +47,7 @@ impl TranslateOptions {
             long_input: generation.long_input,
             task: generation.target_prefix.clone(),
             target_prefix: Vec::new(),
-            batch: 16,
+            batch: if bytes <= CACHED { 8 } else { 32 },
             threads: 1,
             limits: Limits::default(),
         }

@@ -5,33 +5,31 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
+use super::cancellation::Cancellable;
+use super::engine::{Demand, Engine};
 use super::segment::{Segmenter, Source};
-use super::verified::run_verified;
-use super::{Generation, LongInput, Segment, TextHypothesis, TranslateOptions, Translation, Unit};
-use crate::decode::{DecodeOptions, Hypotheses, Observer, Request, Search, Setup, Unobserved};
+use super::workers::Workers;
+use super::{
+    Cancellation, Generation, LongInput, Segment, TextHypothesis, TranslateOptions, Translation, Unit,
+};
+use crate::decode::{Hypotheses, Observer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{File, SectionKind};
-use crate::model::{Adapter, Alignment, Model, Session, SessionShape, ShortlistMode};
+use crate::model::{Adapter, Model};
 use crate::text::{EncodeScratch, Language, PieceKind, StreamDecoder, Vocabulary};
 
 /// Runs a model on text: translation, summarization, transliteration and every other text-to-text task.
 ///
-/// It owns the working memory of one request at a time. For requests in parallel, make one for each thread over the
-/// same [`Model`].
+/// It owns threads and working memory for one request at a time; a request of many texts is shared out among the threads
+/// ([`TranslateOptions::threads`]). For requests in parallel, make several over the same [`Model`].
 pub struct Translator {
     model: Arc<Model>,
     generation: Generation,
     language: Language,
     options: TranslateOptions,
     scratch: EncodeScratch,
-    engine: Option<Engine>,
-}
-
-/// What runs a batch, and what it was made for.
-struct Engine {
-    session: Session,
-    search: Search,
-    setup: Setup,
+    workers: Workers,
+    cancellation: Cancellation,
 }
 
 impl Translator {
@@ -47,9 +45,11 @@ impl Translator {
             Language::from_tag(languages.split_whitespace().next().unwrap_or_default())
         });
         generation.validate(model.spec().source_vocabulary, model.spec().target_vocabulary)?;
-        let options = TranslateOptions::of(&generation);
+        let options = TranslateOptions::of(&generation, model.bytes().len());
         options.check_shortlist(&model)?;
-        Ok(Self { model, generation, language, options, scratch: EncodeScratch::default(), engine: None })
+        let (scratch, workers) = (EncodeScratch::default(), Workers::new(options.threads));
+        let cancellation = Cancellation::default();
+        Ok(Self { model, generation, language, options, scratch, workers, cancellation })
     }
 
     /// The same translator with other options.
@@ -65,8 +65,8 @@ impl Translator {
                 return Err(Error::new(ErrorKind::InvalidOption, message));
             }
         }
+        self.workers = Workers::new(options.threads);
         self.options = options;
-        self.engine = None;
         Ok(self)
     }
 
@@ -76,7 +76,7 @@ impl Translator {
     /// Those of [`Model::with_adapter`].
     pub fn with_adapter(mut self, adapter: Arc<Adapter>) -> Result<Self> {
         self.model = Arc::new(self.model.with_adapter(adapter)?);
-        self.engine = None;
+        self.workers = Workers::new(self.options.threads);
         Ok(self)
     }
 
@@ -88,6 +88,26 @@ impl Translator {
     /// The options in force.
     pub fn options(&self) -> &TranslateOptions {
         &self.options
+    }
+
+    /// What ends this translator's requests from another thread.
+    pub fn cancellation(&self) -> &Cancellation {
+        &self.cancellation
+    }
+
+    /// Replaces it, so that what ended an earlier request cannot end a later one.
+    pub fn set_cancellation(&mut self, cancellation: Cancellation) {
+        self.cancellation = cancellation;
+    }
+
+    /// Bytes of working memory for `batch` sources of up to `source` tokens that are computed together, the model's own
+    /// bytes not counted: what [`Limits::max_memory`](super::Limits::max_memory) is held against.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOption`] for nothing, [`ErrorKind::InputTooLong`] beyond the model's positions.
+    pub fn plan(&self, batch: usize, source: usize) -> Result<u64> {
+        let prefix = 1 + self.options.task.len() + self.options.target_prefix.len();
+        Engine::plan(&self.model, &self.options, Demand { engines: 1, batch, source, prefix })
     }
 
     /// The tokens of `text` on the target side, for [`TranslateOptions::target_prefix`].
@@ -152,7 +172,8 @@ impl Translator {
                 first..sources.len()
             }));
         }
-        let outputs = self.run_all(&sources)?;
+        let tokens: Vec<&[u32]> = sources.iter().map(|source| &source.tokens[..]).collect();
+        let outputs = self.run_all(&tokens)?;
         let assemble = |(text, range): (&&str, Result<core::ops::Range<usize>>)| {
             let range = range?;
             self.assemble(text, sources[range.clone()].iter().zip(&outputs[range]))
@@ -206,121 +227,22 @@ impl Translator {
         self.assemble(text, sources.iter().zip(&outputs))
     }
 
-    /// Outputs for all sources, in their order; the longest are computed first, so that the engine is made once.
-    fn run_all(&mut self, sources: &[Source]) -> Result<Vec<Hypotheses>> {
-        let mut order: Vec<usize> = (0..sources.len()).collect();
-        order.sort_by_key(|&i| core::cmp::Reverse(sources[i].tokens.len()));
-        let tokens: Vec<&[u32]> = order.iter().map(|&i| &sources[i].tokens[..]).collect();
-        let mut outputs = alloc::vec![Hypotheses::default(); sources.len()];
-        let mut done = 0;
-        while done < order.len() {
-            for hypotheses in self.run(&tokens[done..], &mut Unobserved)? {
-                outputs[order[done]] = hypotheses;
-                done += 1;
-            }
-        }
-        Ok(outputs)
-    }
-
     /// Searches outputs for sources given as tokens, for as many of them as one batch takes: at least one.
     ///
     /// # Errors
     /// As [`translate`](Self::translate).
     pub fn run(&mut self, sources: &[&[u32]], observer: &mut impl Observer) -> Result<Vec<Hypotheses>> {
-        let mut prefix = alloc::vec![self.model.spec().decoder_start];
-        prefix.extend_from_slice(&self.options.task);
-        prefix.extend_from_slice(&self.options.target_prefix);
-        let sources = &sources[..sources.len().min(self.options.batch)];
-        let longest = sources.iter().map(|source| source.len()).max().unwrap_or(0);
-        let (batch, engine) = self.engine(sources.len(), longest, prefix.len())?;
-        let sources = &sources[..batch];
-        let requests: Vec<Request<'_>> = sources.iter().map(|_| Request::new(&prefix)).collect();
-        let Engine { session, search, .. } = engine;
-        if session.shape().shortlist == ShortlistMode::Verify {
-            return run_verified(session, search, sources, &requests, observer);
-        }
-        session.encode(sources.iter().copied())?;
-        search.run(session, &requests, observer)
+        let observer = &mut Cancellable { observer, cancellation: self.cancellation.clone() };
+        observer.check()?;
+        self.workers.run_first(&self.model, &self.options, sources, observer)
     }
 
-    /// An engine for a batch, or for as much of it as the memory limit allows, and the size of that.
-    fn engine(&mut self, batch: usize, source: usize, prefix: usize) -> Result<(usize, &mut Engine)> {
-        let fits = |engine: &Engine| {
-            let shape = engine.session.shape();
-            batch <= shape.batch && source <= shape.source_length && prefix <= engine.setup.prefix
-        };
-        let (batch, engine) = match self.engine.take() {
-            Some(engine) if fits(&engine) => (batch, engine),
-            // The old engine's memory is given back before the new one takes its own.
-            outgrown => {
-                drop(outgrown);
-                self.make_engine(batch, source, prefix)?
-            }
-        };
-        Ok((batch, self.engine.insert(engine)))
-    }
-
-    fn make_engine(&self, batch: usize, source: usize, prefix: usize) -> Result<(usize, Engine)> {
-        let decode = self.decode_options(prefix)?;
-        let source = source.next_multiple_of(16).min(self.model.spec().max_positions);
-        let mut batch = batch;
-        loop {
-            let (shape, setup) = self.shapes(&decode, batch, source, prefix);
-            let needed = self.model.plan(&shape)? + Search::plan(&decode, setup)? as u64;
-            let limit = self.options.limits.max_memory.unwrap_or(u64::MAX);
-            if needed <= limit {
-                let session = Session::new(Arc::clone(&self.model), shape)?;
-                let search = Search::new(self.model.kernels(), decode, setup)?;
-                return Ok((batch, Engine { session, search, setup }));
-            }
-            if batch <= 1 {
-                let beam = decode.width();
-                let message = alloc::format!(
-                    "a source of {source} tokens with beam {beam} needs {needed} bytes, more than the limit of \
-                     {limit}: lower the beam or the maximum length, or split the input"
-                );
-                return Err(Error::new(ErrorKind::MemoryLimit, message));
-            }
-            batch /= 2;
-        }
-    }
-
-    /// The search's options, with lengths that the model's positions allow and without tokens that have no text.
-    fn decode_options(&self, prefix: usize) -> Result<DecodeOptions> {
-        let spec = self.model.spec();
-        let mut decode = self.options.decode.clone();
-        let Some(room) = (spec.max_positions + 1).checked_sub(prefix).filter(|&room| room > 0) else {
-            let message =
-                alloc::format!("a prefix of {prefix} tokens; the model has {} positions", spec.max_positions);
-            return Err(Error::new(ErrorKind::InputTooLong, message));
-        };
-        decode.max_length = decode.max_length.min(room);
-        decode.min_length = decode.min_length.min(decode.max_length);
-        if let Some(vocabulary) = self.model.target_vocabulary() {
-            decode.suppressed.extend(vocabulary.len() as u32..spec.target_vocabulary as u32);
-        }
-        Ok(decode)
-    }
-
-    fn shapes(
-        &self,
-        decode: &DecodeOptions,
-        batch: usize,
-        source: usize,
-        prefix: usize,
-    ) -> (SessionShape, Setup) {
-        let spec = self.model.spec();
-        let shape = SessionShape {
-            batch,
-            beam: decode.width(),
-            source_length: source,
-            target_length: prefix + decode.max_length - 1,
-            threads: self.options.threads,
-            alignments: if decode.needs_attention() { Alignment::Keep } else { Alignment::Drop },
-            shortlist: self.options.shortlist,
-        };
-        let setup = Setup { vocabulary: spec.target_vocabulary, end: spec.end, batch, prefix, source };
-        (shape, setup)
+    /// Searches outputs for all sources, given as tokens; they have the order of the sources.
+    ///
+    /// # Errors
+    /// As [`translate`](Self::translate); that of one source stops all.
+    pub fn run_all(&mut self, sources: &[&[u32]]) -> Result<Vec<Hypotheses>> {
+        self.workers.run(&self.model, &self.options, sources, &self.cancellation)
     }
 
     fn segment(&mut self, text: &str) -> Result<Vec<Source>> {

@@ -89,8 +89,9 @@ fn bench_measures() {
         assert!(report["first_sentence_page_faults"].as_u64().unwrap() > 0);
     }
     assert!(report["kernels"][0].as_str().unwrap().starts_with("gemm_i8i8f32/"));
-    let text = run(&arguments);
-    for part in ["median", "tokens/s", "peak memory", "gemm_i8i8f32/"] {
+    assert_eq!(report["scaling"].as_array().map(Vec::len), Some(0));
+    let text = run(&[&arguments[..], &["--scaling", "--threads", "3"]].concat());
+    for part in ["median", "tokens/s, together", "peak memory", "gemm_i8i8f32/", "2 threads", "3 threads"] {
         assert!(text.out.contains(part), "{part:?} in\n{}", text.out);
     }
     let without = run(&["bench", "-m", model().to_str().unwrap()]);

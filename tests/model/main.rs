@@ -31,6 +31,7 @@ fn session(model: &Arc<Model>, source_length: usize, target_length: usize) -> Se
         batch: 3,
         beam: 2,
         source_length,
+        source_tokens: 3 * source_length,
         target_length,
         threads: 1,
         alignments,

@@ -75,12 +75,25 @@ fn bad_sources_are_refused_and_leave_no_batch() {
 }
 
 #[test]
+fn a_batch_has_as_many_tokens_as_the_session_was_made_for() {
+    let model = open(&random_model(&specs::marian(), 3, Dtype::F32));
+    let shape = SessionShape { source_tokens: 5, ..*session(&model, 4, 6).shape() };
+    assert!(model.plan(&shape).unwrap() < model.plan(session(&model, 4, 6).shape()).unwrap());
+    let mut session = Session::new(model, shape).expect("a small session");
+    session.encode([&[3, 4, 5, 6][..], &[7]]).expect("five tokens");
+    let error = session.encode([&[3, 4, 5][..], &[7], &[3, 4]]).expect_err("six tokens");
+    assert_eq!(error.kind(), ErrorKind::InvalidOption);
+    assert!(error.to_string().contains("more than 5 source tokens with sentence 2"), "{error}");
+}
+
+#[test]
 fn shapes_of_nothing_and_beyond_the_model_are_refused() {
     let model = open(&random_model(&specs::marian(), 3, Dtype::F32));
     let good = SessionShape {
         batch: 2,
         beam: 2,
         source_length: 24,
+        source_tokens: 40,
         target_length: 24,
         threads: 1,
         alignments: Alignment::Drop,
@@ -91,6 +104,8 @@ fn shapes_of_nothing_and_beyond_the_model_are_refused() {
         (SessionShape { batch: 0, ..good }, ErrorKind::InvalidOption, "batch"),
         (SessionShape { beam: 0, ..good }, ErrorKind::InvalidOption, "beam"),
         (SessionShape { source_length: 0, ..good }, ErrorKind::InvalidOption, "source"),
+        (SessionShape { source_tokens: 0, ..good }, ErrorKind::InvalidOption, "source tokens"),
+        (SessionShape { source_tokens: 49, ..good }, ErrorKind::InvalidOption, "49 source tokens"),
         (SessionShape { target_length: 0, ..good }, ErrorKind::InvalidOption, "target"),
         (SessionShape { threads: 0, ..good }, ErrorKind::InvalidOption, "threads"),
         (SessionShape { source_length: 25, ..good }, ErrorKind::InputTooLong, "source"),

@@ -84,9 +84,9 @@ struct SearchArguments {
     /// Threads; they change speed, never a score
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: usize,
-    /// Texts that are computed together; it changes speed and memory, never a score
-    #[arg(long, value_name = "N", default_value_t = 16)]
-    batch: usize,
+    /// Texts that a thread computes together, at most; it changes speed and memory, never a score
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
 }
 
 /// Outputs, and what else is needed to make them again.
@@ -165,7 +165,7 @@ impl SearchArguments {
         options.decode.length_penalty = self.length_penalty.unwrap_or(options.decode.length_penalty);
         options.shortlist = self.shortlist.map_or(options.shortlist, Use::mode);
         options.threads = self.threads;
-        options.batch = self.batch;
+        options.batch = self.batch.unwrap_or(options.batch);
     }
 }
 

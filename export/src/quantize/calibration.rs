@@ -116,10 +116,12 @@ impl Calibration {
 
     fn session(&self, model: &Arc<Model>) -> Result<Session> {
         let longest = |length: fn(&Forced) -> usize| self.targets.iter().map(length).max().unwrap_or(1);
+        let source_length = longest(|forced| forced.source.len());
         let shape = SessionShape {
             batch: BATCH,
             beam: 1,
-            source_length: longest(|forced| forced.source.len()),
+            source_length,
+            source_tokens: BATCH * source_length,
             target_length: longest(|forced| forced.fed.len()),
             threads: 1,
             alignments: Alignment::Drop,

@@ -10,7 +10,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Sources that a thread translates before they are written down.
+/// Sources for each thread that are translated before they are written down.
 const PART: usize = 128;
 
 /// What becomes of targets where there is a teacher.
@@ -67,11 +67,11 @@ impl Teacher {
         tasks.dedup();
         let mut unread = 0;
         for task in tasks {
-            let mut translators = self.translators(task.as_deref())?;
+            let mut translator = self.translator(task.as_deref())?;
             let mut outputs = Outputs::open(&self.folder, task.as_deref())?;
-            outputs.check(&mut translators[0])?;
+            outputs.check(&mut translator)?;
             let of_task = || pairs.iter().filter(|pair| pair.task == task).map(|pair| pair.source.as_str());
-            outputs.complete(&mut translators, of_task(), &mut report)?;
+            outputs.complete(&mut translator, of_task(), &mut report)?;
             for pair in pairs.iter_mut().filter(|pair| pair.task == task) {
                 match outputs.by_source.get(&pair.source).filter(|output| !output.is_empty()) {
                     None => unread += 1,
@@ -84,17 +84,14 @@ impl Teacher {
         Ok(unread)
     }
 
-    /// One for each thread.
-    fn translators(&self, task: Option<&str>) -> Result<Vec<Translator>> {
-        let translator = || {
-            let translator = Translator::new(Arc::clone(&self.model))?;
-            let mut options = translator.options().clone();
-            if let Some(task) = task {
-                options.task = translator.task(task).map_err(|e| e.at("the teacher"))?;
-            }
-            translator.with_options(options)
-        };
-        (0..self.threads.max(1)).map(|_| translator()).collect()
+    fn translator(&self, task: Option<&str>) -> Result<Translator> {
+        let translator = Translator::new(Arc::clone(&self.model))?;
+        let mut options = translator.options().clone();
+        options.threads = self.threads.max(1);
+        if let Some(task) = task {
+            options.task = translator.task(task).map_err(|e| e.at("the teacher"))?;
+        }
+        translator.with_options(options)
     }
 }
 
@@ -132,7 +129,7 @@ impl Outputs {
     /// Adds the outputs for the `sources` that have none, and writes them down as they come.
     fn complete<'a>(
         &mut self,
-        translators: &mut [Translator],
+        translator: &mut Translator,
         sources: impl Iterator<Item = &'a str>,
         report: &mut impl FnMut(usize, usize),
     ) -> Result<()> {
@@ -140,8 +137,8 @@ impl Outputs {
         missing.sort_unstable();
         missing.dedup();
         let mut done = 0;
-        for round in missing.chunks(PART * translators.len()) {
-            let outputs = translate_together(translators, round)?;
+        for round in missing.chunks(PART * translator.options().threads) {
+            let outputs = translate(translator, round)?;
             let mut lines = String::new();
             for (&source, output) in round.iter().zip(outputs) {
                 lines.extend([source, "\t", &output, "\n"]);
@@ -155,23 +152,6 @@ impl Outputs {
         }
         Ok(())
     }
-}
-
-/// A part of `sources` on each translator, in threads of their own.
-fn translate_together(translators: &mut [Translator], sources: &[&str]) -> Result<Vec<String>> {
-    let parts = sources.chunks(PART);
-    let results = std::thread::scope(|scope| {
-        let threads: Vec<_> = translators
-            .iter_mut()
-            .zip(parts)
-            .map(|(translator, part)| scope.spawn(|| translate(translator, part)))
-            .collect();
-        let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        threads.into_iter().map(join).collect::<Result<Vec<_>>>()
-    });
-    Ok(results?.concat())
 }
 
 /// The outputs, each on one line; empty for a source that the model has no token for or no room.

@@ -68,9 +68,9 @@ pub(in crate::kernels) trait Tile {
     /// They must be writable.
     unsafe fn store(acc: Self::Acc, sums: *mut [Self::Sum; PANEL_ROWS], stride: usize);
 
-    /// Asks for the cache line of `panel`, which need not be a valid address.
+    /// Asks for the weights of a step that are `ahead` bytes behind `panel`; they need not exist.
     #[inline(always)]
-    fn prefetch(_panel: *const Self::Weight) {}
+    fn prefetch(_panel: *const Self::Weight, _ahead: usize) {}
 }
 
 /// Greatest [`Tile::ROWS`].
@@ -336,7 +336,7 @@ unsafe fn steps<T: Tile, const R: usize, const P: usize>(
         unsafe {
             unroll!(p < P, {
                 let w = w.add((p * lane_w + k) * PANEL_ROWS);
-                T::prefetch(w.wrapping_byte_add(ahead));
+                T::prefetch(w, ahead);
                 let w = T::load_w(w);
                 unroll!(r < R, {
                     let a = T::load_a(a.add(r * T::ROWS * stride + p * lane_a + k), second);

@@ -96,8 +96,8 @@ impl Tile for Int8 {
     }
 
     #[inline(always)]
-    fn prefetch(panel: *const i8) {
-        prefetch(panel.cast());
-        prefetch(panel.wrapping_add(64).cast());
+    fn prefetch(panel: *const i8, ahead: usize) {
+        prefetch(panel.cast(), ahead);
+        prefetch(panel.cast(), ahead + 64);
     }
 }

@@ -121,7 +121,7 @@ impl Tile for Int8 {
     }
 
     #[inline(always)]
-    fn prefetch(panel: *const i8) {
-        prefetch(panel.cast());
+    fn prefetch(panel: *const i8, ahead: usize) {
+        prefetch(panel.cast(), ahead);
     }
 }

@@ -9,9 +9,9 @@ use core::marker::PhantomData;
 use half::f16;
 
 use crate::kernels::Isa;
-use crate::kernels::gemm::Tile;
-use crate::kernels::table::{GemmKernels, Kernels, gemm_kernel};
-use crate::tensor::{K_GROUP, PANEL_ROWS};
+use crate::kernels::gemm::{Product, Tile, gemm};
+use crate::kernels::table::{Gemm, GemmKernels, Kernels, gemm_kernel, with_features};
+use crate::tensor::{ColumnsMut, K_GROUP, PANEL_ROWS};
 
 pub(in crate::kernels) static NEON: Kernels = Kernels {
     isa: Isa::Neon,
@@ -21,17 +21,39 @@ pub(in crate::kernels) static NEON: Kernels = Kernels {
 };
 
 pub(super) const GEMM: GemmKernels = GemmKernels {
-    i8: gemm_kernel!(Isa::Neon, target_feature(enable = "neon"); Int8 [4, 1, 2]),
+    i8: Gemm { run: gemm_i8, isa: Isa::Neon, tile: (4, 8) },
     f16: gemm_kernel!(Isa::Neon, target_feature(enable = "neon"); Float<f16> [4, 2, 4]),
     f32: gemm_kernel!(Isa::Neon, target_feature(enable = "neon"); Float<f32> [4, 2, 4]),
 };
 
-/// Asks for a cache line; any address will do.
+with_features! { target_feature(enable = "neon");
+    fn gemm_i8(product: &Product<'_, i8, i8>, out: ColumnsMut<'_>) = gemm_by_rows;
+}
+
+/// A single row leaves room in the registers for longer steps.
+///
+/// # Safety
+/// The CPU must have NEON.
 #[inline(always)]
-pub(super) fn prefetch(address: *const u8) {
+unsafe fn gemm_by_rows(product: &Product<'_, i8, i8>, out: ColumnsMut<'_>) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match out.rows() {
+            1 => gemm::<Int8<2>, 1, 1, 2>(product, out),
+            _ => gemm::<Int8<1>, 4, 1, 1>(product, out),
+        }
+    }
+}
+
+/// Asks for the cache line `ahead` bytes behind an address; any will do.
+#[inline(always)]
+pub(super) fn prefetch(address: *const u8, ahead: usize) {
     // SAFETY: a prefetch reads nothing and never faults.
     unsafe {
-        asm!("prfm pldl1keep, [{0}]", in(reg) address, options(nostack, preserves_flags, readonly));
+        asm!(
+            "prfm pldl1keep, [{0}, {1}]", in(reg) address, in(reg) ahead,
+            options(nostack, preserves_flags, readonly),
+        );
     }
 }
 
@@ -67,18 +89,19 @@ unsafe fn repeat(group: *const i8) -> int8x16_t {
 }
 
 /// int8 by int8 without `sdot`: products of two k groups are added in 16 bits, which holds two of at most
-/// 127 * 127 (or a damaged file's 128 * 127), then neighbouring pairs are added to 32 bits.
-struct Int8;
+/// 127 * 127 (or a damaged file's 128 * 128), then neighbouring pairs are added to 32 bits. A step takes PAIRS such pairs
+/// of groups.
+struct Int8<const PAIRS: usize>;
 
-impl Tile for Int8 {
+impl<const PAIRS: usize> Tile for Int8<PAIRS> {
     type Input = i8;
     type Weight = i8;
     type Sum = i32;
-    const DEPTH: usize = 2 * K_GROUP;
+    const DEPTH: usize = PAIRS * 2 * K_GROUP;
     /// Each group repeated over a register.
-    type A = [int8x16_t; 2];
-    /// Rows 0 to 3 and 4 to 7 of the first group, then of the second.
-    type W = [int8x16_t; 4];
+    type A = [[int8x16_t; 2]; PAIRS];
+    /// Rows 0 to 3 and 4 to 7 of the first group of a pair, then of the second.
+    type W = [[int8x16_t; 4]; PAIRS];
     /// Two partial sums of rows 0 and 1, 2 and 3, 4 and 5, 6 and 7.
     type Acc = [int32x4_t; 4];
 
@@ -90,34 +113,54 @@ impl Tile for Int8 {
 
     #[inline(always)]
     unsafe fn load_a(row: *const i8, _stride: usize) -> Self::A {
-        // SAFETY: the caller lets us read 8 elements; NEON is its promise.
-        unsafe { [repeat(row), repeat(row.add(K_GROUP))] }
+        // SAFETY: the caller lets us read `DEPTH` elements; NEON is its promise.
+        unsafe {
+            let mut a = [[vdupq_n_s8(0); 2]; PAIRS];
+            for (pair, a) in a.iter_mut().enumerate() {
+                let row = row.add(pair * 2 * K_GROUP);
+                *a = [repeat(row), repeat(row.add(K_GROUP))];
+            }
+            a
+        }
     }
 
     #[inline(always)]
     unsafe fn load_w(panel: *const i8) -> Self::W {
-        // SAFETY: the caller lets us read 64 elements; NEON is its promise.
+        // SAFETY: the caller lets us read `8 * DEPTH` elements; NEON is its promise.
         unsafe {
-            [vld1q_s8(panel), vld1q_s8(panel.add(16)), vld1q_s8(panel.add(32)), vld1q_s8(panel.add(48))]
+            let mut w = [[vdupq_n_s8(0); 4]; PAIRS];
+            for (pair, w) in w.iter_mut().enumerate() {
+                let panel = panel.add(pair * 64);
+                *w = [
+                    vld1q_s8(panel),
+                    vld1q_s8(panel.add(16)),
+                    vld1q_s8(panel.add(32)),
+                    vld1q_s8(panel.add(48)),
+                ];
+            }
+            w
         }
     }
 
     #[inline(always)]
-    unsafe fn multiply(acc: Self::Acc, a: Self::A, w: Self::W) -> Self::Acc {
-        // SAFETY: NEON is the caller's promise.
-        unsafe {
-            let low = |i: usize| {
-                let products = vmull_s8(vget_low_s8(w[i]), vget_low_s8(a[0]));
-                vmlal_s8(products, vget_low_s8(w[i + 2]), vget_low_s8(a[1]))
-            };
-            let high = |i: usize| vmlal_high_s8(vmull_high_s8(w[i], a[0]), w[i + 2], a[1]);
-            [
-                vpadalq_s16(acc[0], low(0)),
-                vpadalq_s16(acc[1], high(0)),
-                vpadalq_s16(acc[2], low(1)),
-                vpadalq_s16(acc[3], high(1)),
-            ]
+    unsafe fn multiply(mut acc: Self::Acc, a: Self::A, w: Self::W) -> Self::Acc {
+        for (a, w) in a.iter().zip(&w) {
+            // SAFETY: NEON is the caller's promise.
+            unsafe {
+                let low = |i: usize| {
+                    let products = vmull_s8(vget_low_s8(w[i]), vget_low_s8(a[0]));
+                    vmlal_s8(products, vget_low_s8(w[i + 2]), vget_low_s8(a[1]))
+                };
+                let high = |i: usize| vmlal_high_s8(vmull_high_s8(w[i], a[0]), w[i + 2], a[1]);
+                acc = [
+                    vpadalq_s16(acc[0], low(0)),
+                    vpadalq_s16(acc[1], high(0)),
+                    vpadalq_s16(acc[2], low(1)),
+                    vpadalq_s16(acc[3], high(1)),
+                ];
+            }
         }
+        acc
     }
 
     #[inline(always)]
@@ -127,8 +170,10 @@ impl Tile for Int8 {
     }
 
     #[inline(always)]
-    fn prefetch(panel: *const i8) {
-        prefetch(panel.cast());
+    fn prefetch(panel: *const i8, ahead: usize) {
+        for pair in 0..PAIRS {
+            prefetch(panel.cast(), ahead + pair * 64);
+        }
     }
 }
 
@@ -206,7 +251,7 @@ impl<W: Load> Tile for Float<W> {
     }
 
     #[inline(always)]
-    fn prefetch(panel: *const W) {
-        prefetch(panel.cast());
+    fn prefetch(panel: *const W, ahead: usize) {
+        prefetch(panel.cast(), ahead);
     }
 }

@@ -75,16 +75,16 @@ impl Tile for Int8 {
     }
 
     #[inline(always)]
-    fn prefetch(panel: *const i8) {
-        prefetch(panel.cast());
+    fn prefetch(panel: *const i8, ahead: usize) {
+        prefetch(panel.cast(), ahead);
     }
 }
 
-/// Asks for a cache line; any address will do.
+/// Asks for the cache line `ahead` bytes behind an address; any will do.
 #[inline(always)]
-pub(super) fn prefetch(address: *const u8) {
+pub(super) fn prefetch(address: *const u8, ahead: usize) {
     // SAFETY: a prefetch reads nothing and never faults, and every x86-64 has it.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(address.wrapping_add(ahead).cast()) };
 }
 
 /// f32 by f32 or f16: a multiplication and an addition, never fused.
@@ -153,7 +153,7 @@ impl<W: Load> Tile for Float<W> {
     }
 
     #[inline(always)]
-    fn prefetch(panel: *const W) {
-        prefetch(panel.cast());
+    fn prefetch(panel: *const W, ahead: usize) {
+        prefetch(panel.cast(), ahead);
     }
 }

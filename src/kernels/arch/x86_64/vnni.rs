@@ -127,7 +127,7 @@ impl<E: Encoding> Tile for Int8<E> {
     }
 
     #[inline(always)]
-    fn prefetch(panel: *const i8) {
-        prefetch(panel.cast());
+    fn prefetch(panel: *const i8, ahead: usize) {
+        prefetch(panel.cast(), ahead);
     }
 }

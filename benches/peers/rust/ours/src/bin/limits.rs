@@ -2,7 +2,11 @@
 //! the bytes a second that threads read from buffers of the named sizes, each thread its part again and again, and the
 //! int8 multiply-adds a second that they reach in registers.
 
+#[path = "../../../../../limits/read.rs"]
+mod read;
+
 use anyhow::Result;
+use read::read;
 use serde_json::{Map, json};
 use std::hint::black_box;
 use std::io::BufRead;
@@ -11,10 +15,6 @@ use std::time::{Duration, Instant};
 
 /// How long one number is measured.
 const TIME: Duration = Duration::from_millis(60);
-
-/// Bytes a step ahead that are asked for while the present ones are read.
-#[cfg(target_arch = "x86_64")]
-const PREFETCH: usize = 2048;
 
 /// Work a second of all threads together: `work(i)` does a part of thread i's and says how much that was.
 fn rate(threads: usize, work: impl Fn(usize) -> f64 + Sync) -> f64 {
@@ -47,42 +47,6 @@ fn buffer(bytes: usize) -> Vec<u64> {
     }
     buffer.resize(bytes / 8, 1);
     buffer
-}
-
-/// Reads all of `words`.
-fn read(words: &[u64]) -> f64 {
-    #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") {
-        // SAFETY: the CPU has AVX2.
-        unsafe { read_avx2(words) };
-        return size_of_val(words) as f64;
-    }
-    let mut sums = [0; 8];
-    for line in words.chunks_exact(8) {
-        sums.iter_mut().zip(line).for_each(|(sum, word)| *sum ^= word);
-    }
-    black_box(sums);
-    size_of_val(words) as f64
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn read_avx2(words: &[u64]) {
-    use std::arch::x86_64::*;
-    let mut sums = [_mm256_setzero_si256(); 4];
-    for lines in words.chunks_exact(16) {
-        // SAFETY: four loads of 32 bytes are in the 128 bytes of `lines`; a prefetch may name any address.
-        unsafe {
-            let address = lines.as_ptr().cast::<__m256i>();
-            for line in [PREFETCH, PREFETCH + 64] {
-                _mm_prefetch::<_MM_HINT_T0>(address.cast::<i8>().wrapping_add(line));
-            }
-            for (i, sum) in sums.iter_mut().enumerate() {
-                *sum = _mm256_xor_si256(*sum, _mm256_loadu_si256(address.add(i)));
-            }
-        }
-    }
-    black_box(sums);
 }
 
 /// Multiply-adds of int8 in registers, as many as possible: `vpdpbusd` where the CPU has it, else `vpmaddubsw`,

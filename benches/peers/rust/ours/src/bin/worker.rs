@@ -5,7 +5,7 @@ mod protocol;
 
 use anyhow::Result;
 use protocol::{Call, Job, Outputs};
-use siskin::decode::{DecodeOptions, Scores, Strategy, Unobserved};
+use siskin::decode::{DecodeOptions, Scores, Strategy};
 use siskin::{Model, Translator};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -15,7 +15,6 @@ use std::time::Instant;
 fn translator(model: &Arc<Model>, job: &Job, call: &Call) -> Result<Translator> {
     let translator = Translator::new(Arc::clone(model))?;
     let mut options = translator.options().clone();
-    options.batch = call.sources.len();
     options.threads = job.number("threads");
     options.decode = DecodeOptions {
         strategy: match job.number("beam") {
@@ -32,7 +31,7 @@ fn translator(model: &Arc<Model>, job: &Job, call: &Call) -> Result<Translator> 
 
 fn run(translator: &mut Translator, call: &Call) -> Result<Outputs> {
     let sources: Vec<&[u32]> = call.sources.iter().map(Vec::as_slice).collect();
-    let outputs = translator.run(&sources, &mut Unobserved)?.into_iter();
+    let outputs = translator.run_all(&sources)?.into_iter();
     Ok(outputs.filter_map(|output| Some(output.hypotheses.into_iter().next()?.tokens)).collect())
 }
 

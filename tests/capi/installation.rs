@@ -1,0 +1,132 @@
+//! The libraries as `packaging/c/install.sh` installs them, and programs that find them by pkg-config.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+const AARCH64: &str = "aarch64-unknown-linux-gnu";
+
+/// Most bytes of the shared library on x86-64.
+const LARGEST: u64 = 1_100_000;
+
+/// The root of the repository.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A file of these tests.
+pub fn scratch(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
+}
+
+/// Whether there are the programs that a test of `what` needs; says so where one is missing.
+pub fn has(programs: &[&str], what: &str) -> bool {
+    let missing = programs.iter().find(|program| Command::new(program).arg("--version").output().is_err());
+    if let Some(program) = missing {
+        eprintln!("SKIPPED: {what}: there is no {program}");
+    }
+    missing.is_none()
+}
+
+/// What the command printed, if it ended well.
+pub fn run(command: &mut Command) -> String {
+    let Output { status, stdout, stderr } =
+        command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    assert!(status.success(), "{command:?}: {status}\n{stdout}\n{stderr}");
+    stdout.into_owned()
+}
+
+/// Installed libraries, and how programs are made with them.
+pub struct Installation {
+    prefix: PathBuf,
+    /// Of compilers.
+    tools: &'static str,
+}
+
+/// How a program is linked.
+#[derive(Clone, Copy, Debug)]
+pub enum Link {
+    Shared,
+    Static,
+}
+
+impl Installation {
+    /// The libraries for this machine; `None`, and a message, where nothing can use them.
+    pub fn native() -> Option<&'static Self> {
+        static NATIVE: OnceLock<Installation> = OnceLock::new();
+        let tools = ["gcc", "g++", "pkg-config"];
+        has(&tools, "the C ABI").then(|| NATIVE.get_or_init(|| Self::install("", &[])))
+    }
+
+    /// The libraries for aarch64; `None`, and a message, where nothing makes or runs programs of it.
+    pub fn aarch64() -> Option<Self> {
+        let what = "the C ABI on aarch64";
+        let tools = ["aarch64-linux-gnu-gcc", "aarch64-linux-gnu-g++", "qemu-aarch64", "pkg-config", "rustc"];
+        if !has(&tools, what) {
+            return None;
+        }
+        let standard = run(Command::new("rustc").args(["--print", "target-libdir", "--target", AARCH64]));
+        if !Path::new(standard.trim()).is_dir() {
+            eprintln!("SKIPPED: {what}: there is no standard library for {AARCH64}");
+            return None;
+        }
+        Some(Self::install("aarch64-linux-gnu-", &["--target", AARCH64]))
+    }
+
+    fn install(tools: &'static str, arguments: &[&str]) -> Self {
+        let prefix = scratch(&format!("{tools}prefix"));
+        let mut install = Command::new(root().join("packaging/c/install.sh"));
+        install.arg("--prefix").arg(&prefix).args(arguments);
+        install.env("CARGO_TARGET_DIR", scratch("").parent().expect("the target folder"));
+        install.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "aarch64-linux-gnu-gcc");
+        run(&mut install);
+        Self { prefix, tools }
+    }
+
+    /// The shared library.
+    pub fn library(&self) -> PathBuf {
+        self.prefix.join("lib/libsiskin.so")
+    }
+
+    fn pkg_config(&self, arguments: &[&str]) -> Vec<String> {
+        let mut command = Command::new("pkg-config");
+        command.env("PKG_CONFIG_PATH", self.prefix.join("lib/pkgconfig")).args(arguments).arg("siskin");
+        run(&mut command).split_whitespace().map(str::to_owned).collect()
+    }
+
+    /// The program of a source in C99 or C++11, warnings being errors.
+    pub fn compile(&self, source: &str, link: Link) -> PathBuf {
+        let program = scratch(&format!("{}{}-{link:?}", self.tools, source.replace(['/', '.'], "-")));
+        let (compiler, standard) =
+            if source.ends_with(".c") { ("gcc", "-std=c99") } else { ("g++", "-std=c++11") };
+        let mut command = Command::new(self.tools.to_owned() + compiler);
+        command.args([standard, "-Wall", "-Wextra", "-Werror", "-pedantic", "-O1", "-g", "-pthread"]);
+        command.arg(root().join(source)).arg("-o").arg(&program);
+        match link {
+            Link::Shared => {
+                command.args(self.pkg_config(&["--cflags", "--libs"]));
+                command.arg(format!("-Wl,-rpath,{}", self.prefix.join("lib").display()));
+            }
+            Link::Static => {
+                let flags = self.pkg_config(&["--cflags", "--libs", "--static"]);
+                command.args(flags.iter().map(|flag| flag.replace("-lsiskin", "-l:libsiskin.a")));
+            }
+        }
+        run(&mut command);
+        program
+    }
+}
+
+#[test]
+fn the_libraries_are_small_and_have_their_version() {
+    let Some(installation) = Installation::native() else { return };
+    assert_eq!(installation.pkg_config(&["--modversion"]), [env!("CARGO_PKG_VERSION")]);
+    let library = installation.library().canonicalize().unwrap();
+    assert!(library.ends_with(concat!("libsiskin.so.", env!("CARGO_PKG_VERSION"))));
+    let size = library.metadata().unwrap().len();
+    println!("{} has {size} bytes", library.display());
+    if cfg!(target_arch = "x86_64") {
+        assert!(size <= LARGEST, "{size} bytes, more than {LARGEST}");
+    }
+}
