@@ -372,6 +372,7 @@ fn an_adapted_session_uses_what_was_planned() {
             batch: 4,
             beam: 2,
             source_length: 10,
+            source_tokens: 40,
             target_length: 10,
             threads: 1,
             alignments: Alignment::Drop,
