@@ -44,8 +44,14 @@ pub struct Course<'a> {
     started: Instant,
     mismatch: Option<Reason>,
     progress: Progress,
+    /// The pass that got most tokens right of those that came [near the end](NEAR) and left the golden sentences as the
+    /// gate wants them: what is kept if the last has changed them too much.
+    within: Option<(Parameters, Progress)>,
     done: bool,
 }
+
+/// Of the tokens of a lesson the part that is right where it is nearly learned, and may be kept.
+const NEAR: f32 = 0.9;
 
 /// Samples of one batch, the goal that they are held against, and what came of it.
 struct Part {
@@ -74,7 +80,19 @@ impl<'a> Course<'a> {
             elapsed: Duration::ZERO,
         };
         let done = mismatch.is_some() || entries.is_empty();
-        Ok(Self { learner, entries, parameters, optimizer, random, started, mismatch, progress, done })
+        let within = None;
+        Ok(Self {
+            learner,
+            entries,
+            parameters,
+            optimizer,
+            random,
+            started,
+            mismatch,
+            progress,
+            within,
+            done,
+        })
     }
 
     /// Passes once through the new pairs, or through as many as there is time for. `None` when there is nothing more to
@@ -103,7 +121,21 @@ impl<'a> Course<'a> {
         (progress.loss, progress.right, progress.tokens) = (loss.mean(), loss.right, loss.rows);
         progress.elapsed = self.started.elapsed();
         self.done |= loss.right == loss.rows || progress.passes >= progress.of;
-        Ok(Some(*progress))
+        let progress = *progress;
+        self.note(progress)?;
+        Ok(Some(progress))
+    }
+
+    /// Notes the parameters if they are the best so far that the gate would let through.
+    fn note(&mut self, progress: Progress) -> Result<()> {
+        let most = self.within.as_ref().map_or(0, |(_, within)| within.right);
+        let near = progress.right as f32 >= NEAR * progress.tokens as f32;
+        if let (Some(bound), true) = (self.learner.options.gate.divergence, near && progress.right > most)
+            && self.learner.divergence(&self.parameters)?.is_some_and(|divergence| divergence <= bound)
+        {
+            self.within = Some((self.parameters.clone(), progress));
+        }
+        Ok(())
     }
 
     /// One step of the optimizer: on the new pairs `chosen`, old ones, and golden sentences.
@@ -163,12 +195,17 @@ impl<'a> Course<'a> {
     /// # Errors
     /// As [`pass`](Self::pass).
     pub fn finish(self) -> Result<Outcome> {
-        let Self { learner, entries, parameters, mismatch, progress, .. } = self;
-        let divergence = learner.divergence(&parameters)?;
-        let reason = match mismatch {
+        let Self { learner, entries, mut parameters, mismatch, mut progress, within, .. } = self;
+        let mut divergence = learner.divergence(&parameters)?;
+        let mut reason = match mismatch {
             Some(reason) => Some(reason),
             None => gate::broken(learner, &parameters, divergence)?,
         };
+        if let (Some(Reason::Diverged { .. }), Some(within)) = (&reason, within) {
+            (parameters, progress) = within;
+            divergence = learner.divergence(&parameters)?;
+            reason = gate::broken(learner, &parameters, divergence)?;
+        }
         let verdict = match reason {
             Some(reason) => Verdict::Rejected(reason),
             None if entries.is_empty() => Verdict::Kept,

@@ -19,7 +19,8 @@ pub struct Outcome {
     /// The divergence from the model's own distribution on its golden sentences that the lesson led to, in nats a token;
     /// `None` for a model without golden sentences.
     pub divergence: Option<f32>,
-    /// What the last pass had reached.
+    /// What had been reached by the pass that was judged: the last, or the best before it if that had changed the golden
+    /// sentences too much.
     pub progress: Progress,
 }
 

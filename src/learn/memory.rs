@@ -21,8 +21,8 @@ pub const KEPT_BATCHES: usize = 16;
 pub fn rows(spec: &ModelSpec, parameters: &Parameters, golden: &[Sample], budget: &Budget) -> Result<usize> {
     let learned: usize = parameters.list().iter().map(|parameter| parameter.values.len()).sum();
     let (d, threads) = (spec.d_model, budget.threads.max(1));
-    // Kept and new values, two moments, the sum of the gradients, and those of each thread's two batches.
-    let values = learned.saturating_mul(5 + 2 * threads);
+    // Kept and new values, the best of them, two moments, the sum of the gradients, and those of each thread's two batches.
+    let values = learned.saturating_mul(6 + 2 * threads);
     let golden_rows: usize = golden.iter().map(|sample| sample.target.len() + 1).sum();
     let fixed = 4 * (values + golden_rows * d) + 64 * golden_rows;
     // Logits, what they are held against, and the gradients' way back.

@@ -179,6 +179,27 @@ fn a_term_is_used_in_sentences_that_were_never_seen() {
 }
 
 /// Sources with the targets of others are rejected, and the adapter's bytes stay.
+/// Where the last pass has changed the golden sentences too much, one before it is kept that was nearly done.
+#[test]
+fn a_lesson_that_goes_too_far_is_kept_as_it_was_before() {
+    let model = open(&small());
+    let lesson = [("tit", "meise"), ("owl", "eule"), ("crow", "rabe"), ("wren", "igel"), ("finch", "fink")];
+    let with_bound = |bound| {
+        let mut options = quick();
+        options.gate.divergence = Some(bound);
+        learner(&model, &options).learn(&lesson).expect("its letters")
+    };
+    let free = with_bound(10.0);
+    let last = free.divergence.expect("a model with golden sentences");
+    assert_eq!((&free.verdict, free.progress.right), (&Verdict::Kept, free.progress.tokens), "{free}");
+    let bound = last * 0.97;
+    let outcome = with_bound(bound);
+    assert!(outcome.verdict == Verdict::Kept && outcome.divergence <= Some(bound), "{outcome}");
+    assert!(outcome.progress.passes < free.progress.passes, "{outcome}");
+    let outcome = with_bound(last * 0.1);
+    assert!(matches!(outcome.verdict, Verdict::Rejected(Reason::Diverged { .. })), "{outcome}");
+}
+
 #[test]
 fn a_poisoned_lesson_is_rejected() {
     let Some(model) = shipped() else { return };
