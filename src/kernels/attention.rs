@@ -25,7 +25,7 @@ pub struct Attention<'a> {
 pub enum Keys<'a> {
     /// A row for each key: as a cache grows.
     Rows(Rows<'a>),
-    /// A column for each key: eight of them are multiplied at once, without a sum across lanes.
+    /// A column for each key: up to sixteen of them are multiplied at once, without a sum across lanes.
     Columns(Columns<'a>),
 }
 
@@ -106,15 +106,6 @@ impl<'a> Rows<'a> {
         self.len() == 0
     }
 
-    /// Position of row `i` in the buffer.
-    #[inline(always)]
-    fn position(&self, i: usize) -> usize {
-        match self.index {
-            RowIndex::Range { first, .. } => first + i,
-            RowIndex::List(list) => list[i] as usize,
-        }
-    }
-
     /// Elements `[from, from + width)` of the row at `position`.
     #[inline(always)]
     fn at(&self, position: usize, from: usize, width: usize) -> &'a [f32] {
@@ -127,7 +118,11 @@ impl<'a> Rows<'a> {
     /// If they are not inside the buffer.
     #[inline(always)]
     pub fn part(&self, i: usize, from: usize, width: usize) -> &'a [f32] {
-        self.at(self.position(i), from, width)
+        let position = match self.index {
+            RowIndex::Range { first, .. } => first + i,
+            RowIndex::List(list) => list[i] as usize,
+        };
+        self.at(position, from, width)
     }
 }
 

@@ -46,8 +46,15 @@ pub struct Course<'a> {
     progress: Progress,
     /// The pass that got most tokens right of those that came [near the end](NEAR) and left the golden sentences as the
     /// gate wants them: what is kept if the last has changed them too much.
-    within: Option<(Parameters, Progress)>,
+    within: Option<Within>,
     done: bool,
+}
+
+/// What a pass led to.
+struct Within {
+    parameters: Parameters,
+    progress: Progress,
+    divergence: f32,
 }
 
 /// Of the tokens of a lesson the part that is right where it is nearly learned, and may be kept.
@@ -128,12 +135,13 @@ impl<'a> Course<'a> {
 
     /// Notes the parameters if they are the best so far that the gate would let through.
     fn note(&mut self, progress: Progress) -> Result<()> {
-        let most = self.within.as_ref().map_or(0, |(_, within)| within.right);
+        let most = self.within.as_ref().map_or(0, |within| within.progress.right);
         let near = progress.right as f32 >= NEAR * progress.tokens as f32;
         if let (Some(bound), true) = (self.learner.options.gate.divergence, near && progress.right > most)
-            && self.learner.divergence(&self.parameters)?.is_some_and(|divergence| divergence <= bound)
+            && let Some(divergence) = self.learner.divergence(&self.parameters)?
+            && divergence <= bound
         {
-            self.within = Some((self.parameters.clone(), progress));
+            self.within = Some(Within { parameters: self.parameters.clone(), progress, divergence });
         }
         Ok(())
     }
@@ -202,8 +210,8 @@ impl<'a> Course<'a> {
             None => gate::broken(learner, &parameters, divergence)?,
         };
         if let (Some(Reason::Diverged { .. }), Some(within)) = (&reason, within) {
-            (parameters, progress) = within;
-            divergence = learner.divergence(&parameters)?;
+            (parameters, progress, divergence) =
+                (within.parameters, within.progress, Some(within.divergence));
             reason = gate::broken(learner, &parameters, divergence)?;
         }
         let verdict = match reason {
