@@ -10,10 +10,12 @@ use crate::train::teacher::Teacher;
 use crate::train::warm_start::WarmStart;
 use crate::train::{Config, EngineChoice, Trainer};
 use clap::Args;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 use siskin::{Error, ErrorKind, Result};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,7 +24,7 @@ Examples:
   siskin-export train --pairs train.tsv --dev dev.tsv --out student --teacher big.siskin --threads 2
   siskin-export train --pairs medical.tsv --dev dev.tsv --out tuned --warm-start en-de.siskin --config recipe.toml
 
-Ctrl-C writes a checkpoint and ends the run; the same command continues it.";
+Ctrl-C finishes the update, writes a checkpoint and ends the run, twice ends it at once; the same command continues it.";
 
 /// Arguments of `siskin-export train`.
 #[derive(Args)]
@@ -149,20 +151,17 @@ impl Arguments {
     }
 }
 
-/// What is set when the user, or the system, asks the process to end; the second time it ends at once.
+/// What is set when the user, or the system, asks the process to end; the second time it ends at once, without the
+/// destructors of a library that is still computing.
 fn on_interrupt() -> Result<Arc<AtomicBool>> {
     const INTERRUPTED: i32 = 130; // as shells report SIGINT
     let interrupt = Arc::new(AtomicBool::new(false));
-    let asked = Arc::clone(&interrupt);
-    let handler = move || match asked.swap(true, Ordering::Relaxed) {
-        false => {
-            eprintln!(
-                "\ninterrupted: the update is finished and its checkpoint written; once more ends at once"
-            );
-        }
-        true => std::process::exit(INTERRUPTED),
-    };
-    ctrlc::set_handler(handler)
-        .map_err(|e| Error::new(ErrorKind::InvalidOption, format!("interrupts cannot be handled: {e}")))?;
+    for signal in [SIGINT, SIGTERM] {
+        flag::register_conditional_shutdown(signal, INTERRUPTED, Arc::clone(&interrupt))
+            .and_then(|_| flag::register(signal, Arc::clone(&interrupt)))
+            .map_err(|e| {
+                Error::new(ErrorKind::InvalidOption, format!("interrupts cannot be handled: {e}"))
+            })?;
+    }
     Ok(interrupt)
 }
