@@ -19,12 +19,15 @@ pub struct Missing {
     pub feature: &'static str,
 }
 
-/// Families of names, and the feature that each needs, of those that need one.
-const FAMILIES: &[(Missing, bool)] = &[];
+/// Families of names that need a feature, and whether this program has it.
+const FAMILIES: &[(Missing, bool)] = &[(Missing { family: "ort", feature: "ort" }, cfg!(feature = "ort"))];
 
-/// One delegate of each kind that this program was built with, with its default settings.
-pub fn all() -> Vec<Arc<dyn Delegate>> {
-    alloc::vec![Arc::new(Cpu) as Arc<dyn Delegate>]
+/// The names of all delegates that this program was built with.
+pub fn names() -> Vec<String> {
+    let cpu = core::iter::once(String::from("cpu"));
+    #[cfg(feature = "ort")]
+    let cpu = cpu.chain(super::ort::PROVIDERS.iter().map(|provider| alloc::format!("ort:{}", provider.name)));
+    cpu.collect()
 }
 
 /// The families that this program was built without.
@@ -38,7 +41,7 @@ pub fn missing() -> impl Iterator<Item = Missing> {
 /// [`ErrorKind::InvalidOption`] for an unknown name or setting, and for one that needs a feature that this program was
 /// built without.
 pub fn named(name: &str, settings: &[Setting]) -> Result<Arc<dyn Delegate>> {
-    let (family, _part) = name.split_once(':').unwrap_or((name, ""));
+    let (family, _provider) = name.split_once(':').unwrap_or((name, ""));
     let invalid = |message| Err(Error::new(ErrorKind::InvalidOption, message));
     if let Some(Missing { feature, .. }) = missing().find(|missing| missing.family == family) {
         return invalid(alloc::format!(
@@ -50,6 +53,8 @@ pub fn named(name: &str, settings: &[Setting]) -> Result<Arc<dyn Delegate>> {
         ("cpu", [(key, _), ..]) => {
             invalid(alloc::format!("the delegate cpu has no settings; {key} was given"))
         }
+        #[cfg(feature = "ort")]
+        ("ort", settings) => Ok(Arc::new(super::ort::Ort::new(_provider, settings)?)),
         _ => invalid(alloc::format!("there is no delegate {name}: `siskin doctor` lists them")),
     }
 }
