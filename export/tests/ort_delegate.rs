@@ -31,12 +31,21 @@ use std::time::Instant;
 /// Relative errors of logits with f32 weights: the order of additions differs, and nothing else.
 const F32_ERROR: f32 = 1e-3;
 
-const FLAVOURS: [Options; 4] = [
-    Options { interface: Interface::Delegate(Cache::Growing), storage: Storage::F32 },
-    Options { interface: Interface::Delegate(Cache::Fixed), storage: Storage::F32 },
-    Options { interface: Interface::Delegate(Cache::Growing), storage: Storage::F16 },
-    Options { interface: Interface::Delegate(Cache::Growing), storage: Storage::Int8 },
-];
+/// The flavours of graphs that the delegate runs. Providers for accelerators want fixed shapes: OpenVINO refuses growing
+/// caches, and gives wrong numbers for them where the CPU may help out.
+fn flavours() -> Vec<Options> {
+    let flavour = |cache, storage| Options { interface: Interface::Delegate(cache), storage };
+    let (growing, fixed) = (Cache::Growing, Cache::Fixed);
+    match delegate_name().as_str() {
+        "ort:cpu" => vec![
+            flavour(growing, Storage::F32),
+            flavour(fixed, Storage::F32),
+            flavour(growing, Storage::F16),
+            flavour(growing, Storage::Int8),
+        ],
+        _ => [Storage::F32, Storage::F16, Storage::Int8].map(|storage| flavour(fixed, storage)).into(),
+    }
+}
 
 /// A folder of a test's own, removed with it.
 struct Folder(PathBuf);
@@ -110,7 +119,9 @@ fn every_block_in_every_flavour_gives_the_numbers_of_the_cpu() {
         }
         let (model, checkpoint) = f32_model(&spec, tensors);
         let folder = Folder::new(name);
-        for options in FLAVOURS {
+        // OpenVINO's kernels know no int8 products of so few columns.
+        let known = |options: &Options| options.storage != Storage::Int8 || delegate_name() == "ort:cpu";
+        for options in flavours().into_iter().filter(known) {
             let compiled = compile(&model, folder.export(&model, &checkpoint.tensors, options));
             let compiled = compiled.unwrap_or_else(|error| panic!("{name}, {options:?}: {error}"));
             let error = compiled.self_test().worst_error;
@@ -137,8 +148,8 @@ fn graphs_that_are_not_of_this_model_are_refused() {
         assert!(error.to_string().contains(words), "{error}");
     };
     refused(&folder.0, "there are no graphs in");
-    refused(folder.export(&other, &checkpoint.tensors, FLAVOURS[0]), "another model file");
-    let tokens = Options { interface: Interface::Tokens, ..FLAVOURS[0] };
+    refused(folder.export(&other, &checkpoint.tensors, flavours()[0]), "another model file");
+    let tokens = Options { interface: Interface::Tokens, ..flavours()[0] };
     refused(folder.export(&mine, &checkpoint.tensors, tokens), "`--for delegate`");
     std::fs::write(folder.0.join("encoder.onnx"), b"no graph").unwrap();
     refused(&folder.0, "ONNX Runtime answered");
@@ -146,7 +157,7 @@ fn graphs_that_are_not_of_this_model_are_refused() {
     let mut wrong = checkpoint.tensors.clone();
     let embedding = wrong.get_mut("decoder.layers.0.ffn.up.weight").unwrap();
     embedding.values.iter_mut().for_each(|value| *value *= 3.0);
-    refused(folder.export(&mine, &wrong, FLAVOURS[0]), "wrong numbers");
+    refused(folder.export(&mine, &wrong, flavours()[0]), "wrong numbers");
 }
 
 /// Sources of the shipped model: 200 sentences of Tatoeba, or its golden sentences where there is no data.
@@ -194,7 +205,7 @@ fn a_shipped_model_gives_the_outputs_of_the_cpu() {
     println!(
         "| delegate | graphs | outputs equal | with f32 on the CPU | worst logit difference | ms a step (CPU) |"
     );
-    for options in FLAVOURS {
+    for options in flavours() {
         let on = |model: &Arc<Model>| {
             let graphs = folder.export(model, &checkpoint.tensors, options).display().to_string();
             let delegate = named(&delegate_name(), &[("graphs".to_owned(), graphs)]).unwrap();
