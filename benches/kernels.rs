@@ -182,8 +182,9 @@ fn rows(kernels: &Kernels) {
         index: RowIndex::Range { first: 0, count: n },
     };
     let query = vec![0.2; heads * width];
-    let attention =
-        Attention { query: &query, keys: Keys::Rows(part), values: part, heads, scale: 0.125, bias: None };
+    let queries = Rows { data: &query, index: RowIndex::Range { first: 0, count: 1 }, ..part };
+    let keys = Keys::Rows(part);
+    let attention = Attention { queries, keys, values: part, heads, width, scale: 0.125, bias: None };
     let (mut p, mut out) = (vec![0.0; heads * n], vec![0.0; heads * width]);
     let time = seconds(|| kernels.attend(black_box(&attention), &mut p, &mut out));
     let macs = (2 * n * heads * width) as f64;

@@ -353,17 +353,23 @@ impl Kernels {
         (self.rows.add)(x, out);
     }
 
-    /// Attention of one query row over n keys: `probabilities` [H, n], the softmax over n, and `out` \[H * width\], the
-    /// values weighted by them. Without keys `out` is zero.
+    /// Attention of M query rows over n keys: `probabilities` [M, H, n], the softmax over n, and `out` \[M, H * width\],
+    /// the values weighted by them. Without keys `out` is zero. A row's numbers do not depend on the other rows.
     ///
     /// # Panics
     /// If a length does not fit, or a row lies outside its buffer.
     pub fn attend(&self, attention: &Attention<'_>, probabilities: &mut [f32], out: &mut [f32]) {
-        let (n, heads) = (attention.keys.len(), attention.heads);
-        let d = attention.query.len();
-        assert!(d > 0 && heads > 0 && d.is_multiple_of(heads) && d == out.len(), "{heads} heads in {d}");
-        assert!(attention.values.len() == n && probabilities.len() == heads * n, "{heads} heads, {n} keys");
-        assert!(attention.bias.is_none_or(|bias| bias.len() == heads * n), "length of the bias");
+        let Attention { queries, keys, heads, width, .. } = attention;
+        let (m, n) = (queries.len(), keys.len());
+        assert!(
+            *heads > 0 && *width > 0 && out.len() == m * heads * width,
+            "{m} rows, {heads} heads of {width}"
+        );
+        assert!(
+            attention.values.len() == n && probabilities.len() == m * heads * n,
+            "{heads} heads, {n} keys"
+        );
+        assert!(attention.bias.is_none_or(|bias| bias.len() == m * heads * n), "length of the bias");
         (self.rows.attend)(attention, probabilities, out);
     }
 
