@@ -113,6 +113,10 @@ document.addEventListener("drop", (event) => openFile(event.dataTransfer.files[0
 
 openChosen();
 
-await navigator.serviceWorker?.register("service-worker.js");
-await navigator.serviceWorker?.ready;
-page.offline.textContent = "Ready to work offline.";
+try {
+  await navigator.serviceWorker.register("service-worker.js");
+  await navigator.serviceWorker.ready;
+  page.offline.textContent = "Ready to work offline.";
+} catch {
+  page.offline.textContent = "This browser cannot keep the page for offline use: that takes HTTPS, and no private window.";
+}
