@@ -108,6 +108,30 @@ test("a dropped file is opened", async () => {
   await browser.until(READY);
 });
 
+test("a worker's requests are answered in order, by errors too, until it is closed", async () => {
+  const use = async () => {
+    const { WorkerTranslator } = await import("./siskin/index.js");
+    const kind = (promise) => promise.then(() => "none", (error) => error.kind);
+    const translator = await WorkerTranslator.open("models/en-de.siskin");
+    const parts = [];
+    const [first, refused, last] = await Promise.all([
+      translator.translate("I like tea.", { beam: 1, onText: (part) => parts.push(part) }),
+      kind(translator.translate("I like tea.", { beam: 99 })),
+      translator.translate("I like tea."),
+    ]);
+    const running = kind(translator.translate("I like tea. ".repeat(1000), { unit: "sentence" }));
+    translator.close();
+    return {
+      streamed: parts.join("") === first.text,
+      texts: [first.text, last.text],
+      kinds: [refused, await running, await kind(WorkerTranslator.open("models/none.siskin"))],
+    };
+  };
+  const found = await browser.evaluate(`(${use})()`);
+  const texts = [1, 4].map((beam) => expected("en-de", "I like tea.", "--beam", beam).text);
+  assert.deepEqual(found, { streamed: true, texts, kinds: ["InvalidOption", "Cancelled", "Io"] });
+});
+
 test("every control is reached by Tab and has a name", async () => {
   await browser.evaluate("document.querySelector('#models').focus()");
   for (const next of ["beam", "file", "source"]) {
