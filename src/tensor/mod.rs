@@ -4,11 +4,13 @@ mod bytes;
 mod cast;
 mod columns;
 mod gather;
+mod i4;
 mod matrix;
 mod pack;
 
 pub use bytes::AlignedBytes;
 pub use cast::{Element, cast_slice};
 pub use columns::ColumnsMut;
+pub use i4::{I4_COLUMNS, I4Block};
 pub use matrix::{Dtype, K_GROUP, Matrix, PANEL_ROWS, Panels};
 pub use pack::{MAX_I8_COLUMNS, PackedMatrix};
