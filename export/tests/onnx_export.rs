@@ -6,24 +6,31 @@ mod setup;
 use ort::session::{Session, SessionInputValue, SessionOutputs};
 use ort::value::Tensor;
 use setup::{library_is_missing, specs};
-use siskin::format::MetadataBuilder;
+use siskin::Translator;
+use siskin::decode::Strategy;
+use siskin::format::{File, MetadataBuilder};
 use siskin::model::{self, Alignment, Autoregression, Model, ModelSpec, SessionShape, ShortlistMode};
 use siskin::pipeline::Generation;
 use siskin::tensor::AlignedBytes;
 use siskin_export::checkpoint::Checkpoint;
-use siskin_export::onnx::export::{DECODER_STEP, ENCODER, WEIGHTS, write};
+use siskin_export::onnx::export::{DECODER_STEP, ENCODER, Options, WEIGHTS, write};
+use siskin_export::onnx::inference::Interface;
+use siskin_export::onnx::serialize::Storage;
 use siskin_export::onnx::transformer::{Regularization, emit};
 use siskin_export::onnxruntime;
 use siskin_export::quantize::{Precision, write_model};
 use siskin_export::source::ctranslate2;
 use siskin_export::train::initialization::initialize;
 use siskin_export::train::random::Random;
+use siskin_export::train::warm_start::read_model;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
 /// How far a logit may be from that of the runtime, relative to 1 plus its magnitude.
 const TOLERANCE: f32 = 1e-4;
+
+const FOR_PROGRAMS: Options = Options { interface: Interface::Tokens, storage: Storage::F32 };
 
 type Inputs = Vec<(String, SessionInputValue<'static>)>;
 /// A tensor's shape and elements.
@@ -143,7 +150,7 @@ fn reference(checkpoint: &Checkpoint, sources: &[Vec<u32>], steps: usize) -> Vec
 /// Holds the exported graphs of `checkpoint` against the runtime, and returns the largest difference of logits.
 fn compare(name: &str, checkpoint: &Checkpoint, sources: &[Vec<u32>], steps: usize) -> f32 {
     let folder = folder(name);
-    write(&checkpoint.spec, &checkpoint.tensors, &folder).unwrap();
+    write(&checkpoint.spec, &checkpoint.tensors, None, FOR_PROGRAMS, &folder).unwrap();
     let mut exported = Exported::open(&folder);
     let found = exported.greedy(&checkpoint.spec, sources, steps);
     let mut worst = 0f32;
@@ -222,7 +229,7 @@ fn a_graph_carries_its_spec_and_weights_are_in_one_file() {
     }
     let (_, spec) = &specs()[0];
     let (folder, checkpoint) = (folder("facts"), checkpoint(spec));
-    write(spec, &checkpoint.tensors, &folder).unwrap();
+    write(spec, &checkpoint.tensors, None, FOR_PROGRAMS, &folder).unwrap();
     let exported = Exported::open(&folder);
     for session in [&exported.encoder, &exported.step] {
         let metadata = session.metadata().unwrap();
@@ -247,7 +254,7 @@ fn a_checkpoint_that_lacks_a_tensor_is_refused() {
     let mut checkpoint = checkpoint(spec);
     checkpoint.tensors.remove("decoder.final_norm.weight");
     let folder = folder("lacking");
-    let error = write(spec, &checkpoint.tensors, &folder).unwrap_err();
+    let error = write(spec, &checkpoint.tensors, None, FOR_PROGRAMS, &folder).unwrap_err();
     assert!(error.to_string().contains("decoder.final_norm.weight"), "{error}");
     assert!(!folder.exists());
 }
@@ -256,9 +263,12 @@ fn a_checkpoint_that_lacks_a_tensor_is_refused() {
 fn the_command_exports_model_files() {
     let (_, spec) = &specs()[0];
     let (folder, checkpoint) = (folder("command"), checkpoint(spec));
-    write(spec, &checkpoint.tensors, &folder).unwrap();
+    let bytes = write_model(&checkpoint, Precision::F32).unwrap();
+    let file = AlignedBytes::copy_of(&bytes);
+    let fingerprint = File::parse(file.as_slice()).unwrap().fingerprint();
+    write(spec, &checkpoint.tensors, Some(fingerprint), FOR_PROGRAMS, &folder).unwrap();
     let model = folder.join("model.siskin");
-    std::fs::write(&model, write_model(&checkpoint, Precision::F32).unwrap()).unwrap();
+    std::fs::write(&model, bytes).unwrap();
     let out = folder.join("out");
     let command = Command::new(env!("CARGO_BIN_EXE_siskin-export"))
         .args(["onnx".as_ref(), model.as_os_str(), "--out".as_ref(), out.as_os_str()])
@@ -269,5 +279,43 @@ fn the_command_exports_model_files() {
         let read = |folder: &Path| std::fs::read(folder.join(file)).unwrap();
         assert!(read(&folder) == read(&out), "{file} differs");
     }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn plain_python_decodes_as_the_runtime_does() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/onnx_decode.py");
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/en-de/en-de.siskin");
+    let installed = Command::new("python3").args(["-c", "import numpy, onnxruntime"]).output();
+    if !installed.is_ok_and(|output| output.status.success()) {
+        eprintln!("SKIPPED: Python has no onnxruntime: `pip install onnxruntime==1.32.0`");
+        return;
+    }
+    let (spec, tensors) = read_model(&model).unwrap();
+    let folder = folder("python");
+    write(&spec, &tensors, None, FOR_PROGRAMS, &folder).unwrap();
+    let shipped = AlignedBytes::copy_of(&std::fs::read(&model).unwrap());
+    let golden = File::parse(shipped.as_slice()).unwrap().golden().unwrap();
+    let sources: Vec<Vec<u32>> = golden.iter().map(|sentence| sentence.source.iter().collect()).collect();
+    let line = |ids: &Vec<u32>| ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
+    let input = folder.join("sources.txt");
+    std::fs::write(&input, sources.iter().map(line).collect::<Vec<_>>().join("\n")).unwrap();
+    let found = Command::new("python3")
+        .arg(example)
+        .arg(&folder)
+        .stdin(std::fs::File::open(&input).unwrap())
+        .output()
+        .unwrap();
+    assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
+
+    let checkpoint = Checkpoint { tensors, ..checkpoint(&spec) };
+    let wide = AlignedBytes::copy_of(&write_model(&checkpoint, Precision::F32).unwrap());
+    let translator = Translator::new(Arc::new(Model::from_bytes(wide).unwrap())).unwrap();
+    let mut options = translator.options().clone();
+    (options.decode.strategy, options.decode.max_length) = (Strategy::Greedy, spec.max_positions);
+    let mut translator = translator.with_options(options).unwrap();
+    let expected = translator.run_all(&sources.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap();
+    let expected: Vec<String> = expected.iter().map(|output| line(&output.hypotheses[0].tokens)).collect();
+    assert_eq!(String::from_utf8(found.stdout).unwrap().lines().collect::<Vec<_>>(), expected);
     std::fs::remove_dir_all(folder).unwrap();
 }
