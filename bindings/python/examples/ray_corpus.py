@@ -2,7 +2,7 @@
 """Translates a corpus on several workers with Ray Data, kills one in the middle, and checks the output.
 
     pip install 'ray[data]==2.60.0'
-    python bindings/python/examples/ray_corpus.py --lines 20000 --workers 1 2
+    python bindings/python/examples/ray_corpus.py --lines 10000 --workers 1 2
 """
 
 import argparse
@@ -42,7 +42,7 @@ def corpus(lines):
 
 
 def translate(sources, workers, options, kill):
-    """The translations, the seconds they took, and the worker that was killed."""
+    """Lines and their translations, and the seconds that they took; in the middle a worker is killed, if `kill` says so."""
     rows = [{"line": i, "source": source} for i, source in enumerate(sources)]
     with tempfile.TemporaryDirectory() as folder:
         stream = ray.data.from_items(rows, override_num_blocks=len(rows) // options.batch + 1).map_batches(
@@ -52,25 +52,24 @@ def translate(sources, workers, options, kill):
             compute=ray.data.ActorPoolStrategy(size=workers),
             num_cpus=0.5,
         )
-        answers, killed, first = [], None, None
+        answers, killed = [], None
         began = time.monotonic()
         for row in stream.iter_rows():
-            first = first or (time.monotonic(), len(answers))
             answers.append(row)
             if kill and killed is None and len(answers) > len(rows) // 4:
                 killed = int(next(Path(folder).iterdir()).name)
                 os.kill(killed, signal.SIGKILL)
         seconds = time.monotonic() - began
         if killed is not None:
-            seen = {int(path.name) for path in Path(folder).iterdir()}
-            print(f"  worker {killed} was killed after {len(rows) // 4} lines; {sorted(seen)} have worked")
+            seen = sorted(int(path.name) for path in Path(folder).iterdir())
+            print(f"worker {killed} was killed after {len(rows) // 4} lines; these have worked: {seen}")
     return answers, seconds
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=ROOT / "models/en-de/en-de.siskin")
-    parser.add_argument("--lines", type=int, default=20_000)
+    parser.add_argument("--lines", type=int, default=10_000)
     parser.add_argument("--batch", type=int, default=500, help="lines of a batch")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     options = parser.parse_args()
@@ -84,7 +83,7 @@ def main():
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
-    for workers, kill in [(workers, False) for workers in options.workers] + [(max(options.workers), True)]:
+    for workers, kill in [*((workers, False) for workers in options.workers), (max(options.workers), True)]:
         answers, seconds = translate(sources, workers, options, kill)
         assert [row["line"] for row in answers] == list(range(len(sources))), "lines are lost, doubled or out of order"
         assert [row["target"] for row in answers] == expected, "a translation differs"
