@@ -1,7 +1,5 @@
 //! `siskin.Translator`.
 
-#![allow(unsafe_code)]
-
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
