@@ -10,8 +10,8 @@ mod read;
 use std::hint::black_box;
 use std::time::Instant;
 
-use half::f16;
 use siskin::kernels::{Activation, Activations, Attention, Epilogue, Kernels, Keys, RowIndex, Rows};
+use siskin::tensor::f16;
 use siskin::tensor::{ColumnsMut, Dtype, Matrix, PANEL_ROWS, Panels};
 
 /// Outputs and inputs: an attention projection, both halves of a feed-forward block, a vocabulary.

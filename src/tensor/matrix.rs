@@ -1,6 +1,6 @@
 //! Weight matrices as they lie in the file.
 
-use half::f16;
+use super::f16;
 
 /// Output rows in a panel, for every element type.
 pub const PANEL_ROWS: usize = 8;

@@ -4,11 +4,13 @@ mod bytes;
 mod cast;
 mod columns;
 mod gather;
+mod half;
 mod matrix;
 mod pack;
 
 pub use bytes::AlignedBytes;
 pub use cast::{Element, cast_slice};
 pub use columns::ColumnsMut;
+pub use half::f16;
 pub use matrix::{Dtype, K_GROUP, Matrix, PANEL_ROWS, Panels};
 pub use pack::{MAX_I8_COLUMNS, PackedMatrix};

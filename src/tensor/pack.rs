@@ -1,11 +1,11 @@
 //! Row-major weights put into panels, and the symmetric int8 quantizer.
 
+use super::f16;
 use super::{Dtype, K_GROUP, Matrix, PANEL_ROWS, Panels};
 use crate::error::{Error, ErrorKind, Result};
 use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
-use half::f16;
 
 /// The most columns of an int8 matrix: up to here the product of a row with activations in [-127, 127] fits an i32,
 /// `131072 * 127 * 127 < 2^31`.
