@@ -38,6 +38,8 @@ pub enum ErrorKind {
     NonFinite,
     /// The caller cancelled the request.
     Cancelled,
+    /// A delegate is not here, cannot run the model, or gives wrong numbers.
+    Delegate,
 }
 
 /// What went wrong, where, and what to do.

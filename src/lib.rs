@@ -36,6 +36,7 @@ pub mod model;
 pub mod nn;
 
 pub mod decode;
+pub mod delegate;
 
 pub mod pipeline;
 

@@ -14,6 +14,7 @@ const LEVELS: &[(&str, u32)] = &[
     ("nn", 2),
     ("model", 2),
     ("decode", 3),
+    ("delegate", 3),
     ("pipeline", 4),
     ("learn", 4),
     ("capi", 5),

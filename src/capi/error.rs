@@ -47,6 +47,8 @@ impl From<ErrorKind> for Status {
             ErrorKind::MemoryLimit => Self::MemoryLimit,
             ErrorKind::NonFinite => Self::NonFinite,
             ErrorKind::Cancelled => Self::Cancelled,
+            // No function of C takes a delegate.
+            ErrorKind::Delegate => Self::Internal,
         }
     }
 }

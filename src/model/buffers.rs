@@ -67,7 +67,11 @@ pub(super) struct PositionCodes {
 }
 
 impl PositionCodes {
-    fn new(spec: &ModelSpec, plan: &Plan) -> Result<Self> {
+    /// Room for the codes of `plan`.
+    ///
+    /// # Errors
+    /// As [`Plan::zeroed`].
+    pub fn new(spec: &ModelSpec, plan: &Plan) -> Result<Self> {
         let sinusoid = match spec.positions {
             Positions::Sinusoidal(sinusoid) => Some(sinusoid),
             _ => None,

@@ -2,6 +2,7 @@
 
 use super::buffers::Buffers;
 use super::cache::{Hypotheses, Sources};
+use super::embeddings::embed;
 use super::spec::ModelSpec;
 use super::weights::{Decoder, History};
 use crate::kernels::{Activation, Attention, Columns, Keys, Residual, RowIndex, Rows};
@@ -54,14 +55,9 @@ pub(super) fn step(
     let (d, m) = (spec.d_model, tokens.len());
     let step = Step { ctx, spec, decoder, sources, hypotheses };
 
-    let x = &mut buffers.x[..m * d]; // [M, D]
-    decoder.side.embedding.forward(ctx, tokens, x);
-    for x in x.chunks_exact_mut(d) {
-        buffers.positions.add(ctx, &decoder.side, hypotheses.position(), x);
-    }
-    if let Some(norm) = &decoder.side.embedding_norm {
-        norm.forward_in_place(ctx, x, &mut buffers.normed);
-    }
+    let Buffers { x, normed, positions, .. } = &mut *buffers;
+    let x = &mut x[..m * d]; // [M, D]
+    embed(ctx, &decoder.side, positions, tokens, |_| hypotheses.position(), normed, x);
     for (i, layer) in decoder.layers.iter().enumerate() {
         match &layer.history {
             History::SelfAttention(block) => step.self_attention(block, i, m, buffers),

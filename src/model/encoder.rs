@@ -2,6 +2,7 @@
 
 use super::buffers::Buffers;
 use super::cache::Sources;
+use super::embeddings::embed;
 use super::spec::ModelSpec;
 use super::weights::Encoder;
 use crate::kernels::{Activation, Attention, Columns, Keys, Residual, RowIndex, Rows};
@@ -22,13 +23,7 @@ pub(super) fn encode(
     // Until there is a memory, its room holds the keys of a layer.
     let keys = &mut memory[0][..columns_stride(n) * inner]; // [I, N]
     let x = &mut x[..n * d]; // [N, D]
-    encoder.side.embedding.forward(ctx, &sources.tokens, x);
-    for (row, x) in x.chunks_exact_mut(d).enumerate() {
-        positions.add(ctx, &encoder.side, sources.position(row), x);
-    }
-    if let Some(norm) = &encoder.side.embedding_norm {
-        norm.forward_in_place(ctx, x, normed);
-    }
+    embed(ctx, &encoder.side, positions, &sources.tokens, |row| sources.position(row), normed, x);
     for layer in &encoder.layers {
         let block = &layer.self_attention;
         let qkv = &mut wide[..n * 3 * inner]; // [N, 3 I]

@@ -5,6 +5,7 @@ mod buffers;
 mod cache;
 mod candidates;
 mod decoder;
+mod embeddings;
 mod encoder;
 mod output;
 mod plan;
@@ -15,8 +16,10 @@ mod verification;
 mod weights;
 
 pub use adapter::{Adapter, AdapterBuilder};
+pub use embeddings::Embeddings;
 pub use plan::{Alignment, SessionShape, ShortlistMode};
 pub use session::Session;
+pub(crate) use session::{check_sources, check_step};
 pub use spec::{Autoregression, ModelSpec, NormKind, Positions, Presence, Tying};
 #[cfg(feature = "learn")]
 pub(crate) use weights::{History, Side, Weights, projections};

@@ -77,7 +77,7 @@ impl Output {
                 }
             }
         }
-        &mut self.logits[..end]
+        self.all_logits()
     }
 
     /// The logits of `rows`, which are of `sentence`, as they were computed and since changed, and what they are of.
@@ -85,6 +85,12 @@ impl Output {
         let listed = self.candidates.as_ref().filter(|candidates| candidates.in_use());
         let logits = &mut self.logits[self.starts[rows.start]..self.starts[rows.end]];
         (logits, listed.map(|candidates| candidates.of(sentence)))
+    }
+
+    /// The logits of all rows.
+    pub fn all_logits(&mut self) -> &mut [f32] {
+        let end = self.starts.last().copied().unwrap_or(0);
+        &mut self.logits[..end]
     }
 
     /// The tokens that are listed for `sentence`; `None` where logits are of the whole vocabulary.

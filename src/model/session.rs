@@ -100,21 +100,19 @@ impl Session {
         self.sources.clear();
         self.output.clear();
         for (i, sentence) in sentences.into_iter().enumerate() {
-            check_sentence(i, sentence, &self.shape, spec)?;
-            if self.sources.tokens.len() + sentence.len() > self.shape.source_tokens {
-                let message = format!(
-                    "more than {} source tokens with sentence {i} of the batch; the session was made for that many",
-                    self.shape.source_tokens
-                );
-                return Err(Error::new(ErrorKind::InvalidOption, message));
-            }
+            check_source(i, sentence, self.sources.tokens.len(), &self.shape, spec)?;
             self.sources.push(sentence);
         }
         let (ctx, weights) = (self.model.context(&self.pool), &self.model.weights);
         encoder::encode(&ctx, spec, &weights.encoder, &self.sources, &mut self.buffers);
         decoder::remember(&ctx, spec, &weights.decoder, self.sources.tokens.len(), &mut self.buffers);
-        self.hypotheses.begin(self.sources.len());
+        self.restart();
         Ok(())
+    }
+
+    /// Gets ready for the first [`step`](Self::step) over the batch that was encoded, once more.
+    pub fn restart(&mut self) {
+        self.hypotheses.begin(self.sources.len());
     }
 
     /// Feeds one token to each hypothesis. Hypothesis `i` continues row `parents[i]` of the step before; at the first
@@ -126,25 +124,8 @@ impl Session {
     /// vocabulary.
     pub fn step(&mut self, tokens: &[u32], parents: &[u32]) -> Result<&mut [f32]> {
         let spec = self.model.spec();
-        let known = self.hypotheses.len();
-        let room = self.shape.batch * self.shape.beam;
-        let invalid = |message| Err(Error::new(ErrorKind::InvalidOption, message));
-        if tokens.len() != parents.len() || tokens.len() > room {
-            let (tokens, parents) = (tokens.len(), parents.len());
-            return invalid(format!(
-                "{tokens} tokens and {parents} parents; the session was made for {room} rows"
-            ));
-        }
-        if let Some(parent) = parents.iter().find(|&&parent| parent as usize >= known) {
-            return invalid(format!("parent {parent}; the step before had {known} rows"));
-        }
-        if let Some(token) = tokens.iter().find(|&&token| token as usize >= spec.target_vocabulary) {
-            return Err(not_in_vocabulary("target", *token, spec.target_vocabulary));
-        }
-        if self.hypotheses.steps() == self.shape.target_length {
-            let message = format!("the session was made for targets of {} tokens", self.shape.target_length);
-            return Err(Error::new(ErrorKind::InputTooLong, message));
-        }
+        let (known, steps) = (self.hypotheses.len(), self.hypotheses.steps());
+        check_step(tokens, parents, known, steps, &self.shape, spec)?;
         let (ctx, weights) = (self.model.context(&self.pool), &self.model.weights);
         let Self { sources, hypotheses, buffers, output, .. } = self;
         output.verify(&ctx, &weights.output, &mut buffers.quantized, ENOUGH);
@@ -167,6 +148,11 @@ impl Session {
     pub fn logits(&mut self, rows: Range<usize>) -> (&mut [f32], Option<&[u32]>) {
         let sentence = self.hypotheses.sentence(rows.start);
         self.output.logits(rows, sentence)
+    }
+
+    /// The logits of all rows of the last step, as [`step`](Self::step) gave them.
+    pub fn last_logits(&mut self) -> &mut [f32] {
+        self.output.all_logits()
     }
 
     /// Notes that the next tokens of `rows` were chosen by their logits as they are: with [`ShortlistMode::Verify`] no
@@ -197,7 +183,24 @@ impl Session {
     }
 }
 
-fn check_sentence(i: usize, sentence: &[u32], shape: &SessionShape, spec: &ModelSpec) -> Result<()> {
+/// Checks a batch of sources as [`Session::encode`] does.
+pub(crate) fn check_sources(sources: &[&[u32]], shape: &SessionShape, spec: &ModelSpec) -> Result<()> {
+    let mut before = 0;
+    for (i, sentence) in sources.iter().enumerate() {
+        check_source(i, sentence, before, shape, spec)?;
+        before += sentence.len();
+    }
+    Ok(())
+}
+
+/// Checks sentence `i`, which comes behind `before` tokens of its batch.
+fn check_source(
+    i: usize,
+    sentence: &[u32],
+    before: usize,
+    shape: &SessionShape,
+    spec: &ModelSpec,
+) -> Result<()> {
     if i == shape.batch {
         let message =
             format!("a batch of more than {} sentences; the session was made for that many", shape.batch);
@@ -212,10 +215,47 @@ fn check_sentence(i: usize, sentence: &[u32], shape: &SessionShape, spec: &Model
             format!("sentence {i} of the batch has {length} tokens; the limit is {limit}: split it");
         return Err(Error::new(ErrorKind::InputTooLong, message));
     }
+    if before + sentence.len() > shape.source_tokens {
+        let message = format!(
+            "more than {} source tokens with sentence {i} of the batch; the session was made for that many",
+            shape.source_tokens
+        );
+        return Err(Error::new(ErrorKind::InvalidOption, message));
+    }
     match sentence.iter().find(|&&token| token as usize >= spec.source_vocabulary) {
         Some(&token) => Err(not_in_vocabulary("source", token, spec.source_vocabulary)),
         None => Ok(()),
     }
+}
+
+/// Checks a step as [`Session::step`] does: the step before had `known` rows, and `steps` were done.
+pub(crate) fn check_step(
+    tokens: &[u32],
+    parents: &[u32],
+    known: usize,
+    steps: usize,
+    shape: &SessionShape,
+    spec: &ModelSpec,
+) -> Result<()> {
+    let room = shape.batch * shape.beam;
+    let invalid = |message| Err(Error::new(ErrorKind::InvalidOption, message));
+    if tokens.len() != parents.len() || tokens.len() > room {
+        let (tokens, parents) = (tokens.len(), parents.len());
+        return invalid(format!(
+            "{tokens} tokens and {parents} parents; the session was made for {room} rows"
+        ));
+    }
+    if let Some(parent) = parents.iter().find(|&&parent| parent as usize >= known) {
+        return invalid(format!("parent {parent}; the step before had {known} rows"));
+    }
+    if let Some(token) = tokens.iter().find(|&&token| token as usize >= spec.target_vocabulary) {
+        return Err(not_in_vocabulary("target", *token, spec.target_vocabulary));
+    }
+    if steps == shape.target_length {
+        let message = format!("the session was made for targets of {} tokens", shape.target_length);
+        return Err(Error::new(ErrorKind::InputTooLong, message));
+    }
+    Ok(())
 }
 
 fn not_in_vocabulary(side: &str, token: u32, size: usize) -> Error {

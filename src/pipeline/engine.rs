@@ -1,19 +1,36 @@
 //! What runs a batch, and what it may take.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::TranslateOptions;
 use super::verified::run_verified;
 use crate::decode::{DecodeOptions, Hypotheses, Observer, Request, Search, Setup};
+use crate::delegate::{Compiled, Delegate};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Alignment, Model, Session, SessionShape, ShortlistMode};
 use crate::threads::Pool;
 
-/// A session and the search over it.
+/// What computes, and the search over it.
 pub(super) struct Engine {
-    session: Session,
+    runner: Runner,
     search: Search,
+}
+
+/// Who computes logits.
+enum Runner {
+    Session(Box<Session>),
+    Delegate(Box<Compiled>),
+}
+
+impl Runner {
+    fn shape(&self) -> &SessionShape {
+        match self {
+            Self::Session(session) => session.shape(),
+            Self::Delegate(compiled) => compiled.shape(),
+        }
+    }
 }
 
 /// A full batch holds sources of so many tokens, and fewer where they are longer: then more rows make no product faster,
@@ -53,7 +70,8 @@ impl Engine {
             if needed <= limit {
                 let engine = |_| {
                     let session = Session::with_pool(Arc::clone(model), shape, Arc::clone(pool))?;
-                    Ok(Self { session, search: Search::new(model.kernels(), decode.clone(), setup)? })
+                    let search = Search::new(model.kernels(), decode.clone(), setup)?;
+                    Ok(Self { runner: Runner::Session(Box::new(session)), search })
                 };
                 return (0..demand.engines).map(engine).collect();
             }
@@ -72,6 +90,36 @@ impl Engine {
         }
     }
 
+    /// An engine of `delegate` for `demand`.
+    ///
+    /// # Errors
+    /// Those of [`compile`](trait.Delegate.html#method.compile), and [`ErrorKind::InvalidOption`] for a limit on memory.
+    pub fn delegated(
+        delegate: &dyn Delegate,
+        model: &Arc<Model>,
+        options: &TranslateOptions,
+        demand: Demand,
+    ) -> Result<Self> {
+        if options.limits.max_memory.is_some() {
+            let message =
+                "the memory of a delegate is not known beforehand: give no limit, or run on the CPU";
+            return Err(Error::new(ErrorKind::InvalidOption, message));
+        }
+        let decode = decode_options(model, options, demand.prefix)?;
+        let (_, shape, setup) = plan(model, options, &decode, &demand)?;
+        let compiled = delegate.compile(model, &shape)?;
+        let search = Search::new(model.kernels(), decode, setup)?;
+        Ok(Self { runner: Runner::Delegate(Box::new(compiled)), search })
+    }
+
+    /// The engine of the delegate, if that computes.
+    pub fn compiled(&self) -> Option<&Compiled> {
+        match &self.runner {
+            Runner::Session(_) => None,
+            Runner::Delegate(compiled) => Some(compiled),
+        }
+    }
+
     /// Bytes of the engines of `demand`.
     ///
     /// # Errors
@@ -83,18 +131,18 @@ impl Engine {
 
     /// The most sources that it runs at once.
     pub fn batch(&self) -> usize {
-        self.session.shape().batch
+        self.runner.shape().batch
     }
 
     /// As many sources of up to `length` tokens as it runs at once.
     pub fn room(&self, length: usize) -> usize {
-        (self.session.shape().source_tokens / length.max(1)).clamp(1, self.batch())
+        (self.runner.shape().source_tokens / length.max(1)).clamp(1, self.batch())
     }
 
     /// Searches outputs for `sources`, all of which begin with `prefix`.
     ///
     /// # Errors
-    /// Those of [`Session::encode`] and [`Search::run`].
+    /// Those of [`Session::encode`], or of the delegate, and of [`Search::run`].
     pub fn run(
         &mut self,
         sources: &[&[u32]],
@@ -102,12 +150,20 @@ impl Engine {
         observer: &mut impl Observer,
     ) -> Result<Vec<Hypotheses>> {
         let requests: Vec<Request<'_>> = sources.iter().map(|_| Request::new(prefix)).collect();
-        let Self { session, search } = self;
-        if session.shape().shortlist == ShortlistMode::Verify {
-            return run_verified(session, search, sources, &requests, observer);
+        let Self { runner, search } = self;
+        match runner {
+            Runner::Session(session) if session.shape().shortlist == ShortlistMode::Verify => {
+                run_verified(session, search, sources, &requests, observer)
+            }
+            Runner::Session(session) => {
+                session.encode(sources.iter().copied())?;
+                search.run(&mut **session, &requests, observer)
+            }
+            Runner::Delegate(compiled) => {
+                compiled.encode(sources)?;
+                search.run(&mut **compiled, &requests, observer)
+            }
         }
-        session.encode(sources.iter().copied())?;
-        search.run(session, &requests, observer)
     }
 }
 

@@ -1,8 +1,9 @@
-//! The model's session as the search sees it.
+//! What computes logits, as the search sees it: the model's session, or the engine of a delegate.
 
 use core::ops::Range;
 
 use crate::decode::{Columns, Logits, Scorer};
+use crate::delegate::Compiled;
 use crate::error::Result;
 use crate::model::Session;
 
@@ -33,5 +34,25 @@ impl Scorer for Session {
 
     fn attention(&self, row: usize) -> Option<&[f32]> {
         Session::attention(self, row)
+    }
+}
+
+impl Scorer for Compiled {
+    fn vocabulary(&self) -> usize {
+        self.model().spec().target_vocabulary
+    }
+
+    fn step(&mut self, tokens: &[u32], parents: &[u32]) -> Result<()> {
+        Self::step(self, tokens, parents)
+    }
+
+    fn logits(&mut self, rows: Range<usize>) -> Logits<'_> {
+        let vocabulary = self.vocabulary();
+        let logits = Self::logits(self);
+        Logits::full(&mut logits[rows.start * vocabulary..rows.end * vocabulary], vocabulary)
+    }
+
+    fn attention(&self, _row: usize) -> Option<&[f32]> {
+        None
     }
 }

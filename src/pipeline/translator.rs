@@ -13,6 +13,7 @@ use super::{
     Cancellation, Generation, LongInput, Segment, TextHypothesis, TranslateOptions, Translation, Unit,
 };
 use crate::decode::{Hypotheses, Observer};
+use crate::delegate::{Compiled, Delegate};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{File, SectionKind};
 use crate::model::{Adapter, Model};
@@ -47,7 +48,7 @@ impl Translator {
         generation.validate(model.spec().source_vocabulary, model.spec().target_vocabulary)?;
         let options = TranslateOptions::of(&generation, model.bytes().len());
         options.check_shortlist(&model)?;
-        let (scratch, workers) = (EncodeScratch::default(), Workers::new(options.threads));
+        let (scratch, workers) = (EncodeScratch::default(), Workers::new(options.threads, None));
         let cancellation = Cancellation::default();
         Ok(Self { model, generation, language, options, scratch, workers, cancellation })
     }
@@ -65,9 +66,23 @@ impl Translator {
                 return Err(Error::new(ErrorKind::InvalidOption, message));
             }
         }
-        self.workers = Workers::new(options.threads);
+        self.workers = Workers::new(options.threads, self.workers.delegate().cloned());
         self.options = options;
         Ok(self)
+    }
+
+    /// The same translator with `delegate` in the place of the model's own sessions. Its engine is made, and tested, when
+    /// the first request comes, and again for a request that the engine has no room for; what the delegate or its engine
+    /// cannot do is an error of that request.
+    #[must_use]
+    pub fn with_delegate(mut self, delegate: Arc<dyn Delegate>) -> Self {
+        self.workers = Workers::new(self.options.threads, Some(delegate));
+        self
+    }
+
+    /// The engine of the delegate, once a request has made it: what its self-test found, and where what runs.
+    pub fn compiled(&self) -> Option<&Compiled> {
+        self.workers.compiled()
     }
 
     /// The same translator with an adapter over its model, in place of the one that it has.
@@ -76,7 +91,7 @@ impl Translator {
     /// Those of [`Model::with_adapter`].
     pub fn with_adapter(mut self, adapter: Arc<Adapter>) -> Result<Self> {
         self.model = Arc::new(self.model.with_adapter(adapter)?);
-        self.workers = Workers::new(self.options.threads);
+        self.workers = Workers::new(self.options.threads, self.workers.delegate().cloned());
         Ok(self)
     }
 

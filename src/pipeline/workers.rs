@@ -9,6 +9,7 @@ use super::cancellation::Cancellable;
 use super::engine::{Demand, Engine};
 use super::{Cancellation, TranslateOptions};
 use crate::decode::{Hypotheses, Observer, Unobserved};
+use crate::delegate::{Compiled, Delegate};
 use crate::error::Result;
 use crate::model::Model;
 use crate::threads::Pool;
@@ -19,6 +20,8 @@ use crate::threads::Pool;
 /// side by side: the pool is then busy with the engines, and each computes alone.
 pub(super) struct Workers {
     pool: Arc<Pool>,
+    /// Who computes in the sessions' place: one engine for all, whatever the threads.
+    delegate: Option<Arc<dyn Delegate>>,
     engines: Vec<Engine>,
     made_for: Demand,
 }
@@ -27,10 +30,24 @@ pub(super) struct Workers {
 /// once for all threads saves more than handing out every product costs.
 const PART_OF_BATCH: usize = 4;
 
+/// Tokens of a source that the engine of a delegate has room for, at least.
+const DELEGATED_LENGTH: usize = 64;
+
 impl Workers {
     /// Workers with `threads` threads, and no engines yet.
-    pub fn new(threads: usize) -> Self {
-        Self { pool: Arc::new(Pool::new(threads)), engines: Vec::new(), made_for: Demand::default() }
+    pub fn new(threads: usize, delegate: Option<Arc<dyn Delegate>>) -> Self {
+        let pool = Arc::new(Pool::new(threads));
+        Self { pool, delegate, engines: Vec::new(), made_for: Demand::default() }
+    }
+
+    /// Who computes in the sessions' place.
+    pub fn delegate(&self) -> Option<&Arc<dyn Delegate>> {
+        self.delegate.as_ref()
+    }
+
+    /// The delegate's engine, once there is one.
+    pub fn compiled(&self) -> Option<&Compiled> {
+        self.engines.first()?.compiled()
     }
 
     /// Searches outputs for as many of the first `sources` as one batch takes: for at least one.
@@ -68,6 +85,7 @@ impl Workers {
         let (prefix, pool) = (prefix(model, options), Arc::clone(&self.pool));
         let threads = pool.threads();
         let many = sources.len().saturating_mul(PART_OF_BATCH) >= threads.saturating_mul(options.batch);
+        let many = many && self.delegate.is_none();
         let count = if many { threads.min(sources.len()).max(1) } else { 1 };
         let engines = self.engines(model, options, count, sources, prefix.len())?;
 
@@ -98,17 +116,23 @@ impl Workers {
         sources: &[&[u32]],
         prefix: usize,
     ) -> Result<&mut [Engine]> {
-        let demand = Demand {
-            engines: count,
-            batch: sources.len().div_ceil(count).clamp(1, options.batch),
-            source: longest(sources).max(1).next_multiple_of(16).min(model.spec().max_positions),
-            prefix,
+        let (batch, source) =
+            (sources.len().div_ceil(count).clamp(1, options.batch), longest(sources).max(1));
+        // A delegate takes long to make an engine, and then makes one that will do for most sources.
+        let source = match &self.delegate {
+            Some(_) => source.max(DELEGATED_LENGTH).next_power_of_two(),
+            None => source.next_multiple_of(16),
         };
+        let source = source.min(model.spec().max_positions);
+        let demand = Demand { engines: count, batch, source, prefix };
         if !self.can(&demand) {
             // Their memory is given back before the new ones take theirs.
             self.engines.clear();
             self.made_for = Demand::default();
-            self.engines = Engine::make(model, options, &self.pool, demand)?;
+            self.engines = match &self.delegate {
+                Some(delegate) => alloc::vec![Engine::delegated(&**delegate, model, options, demand)?],
+                None => Engine::make(model, options, &self.pool, demand)?,
+            };
             self.made_for = demand;
         }
         let count = count.min(self.engines.len());

@@ -1,0 +1,55 @@
+//! Delegates by name.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::{Cpu, Delegate};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Something that a user says to a delegate: a key and a value.
+pub type Setting = (String, String);
+
+/// A family of delegates that this program was built without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// How its names begin.
+    pub family: &'static str,
+    /// The feature of this crate that it needs.
+    pub feature: &'static str,
+}
+
+/// Families of names, and the feature that each needs, of those that need one.
+const FAMILIES: &[(Missing, bool)] = &[];
+
+/// One delegate of each kind that this program was built with, with its default settings.
+pub fn all() -> Vec<Arc<dyn Delegate>> {
+    alloc::vec![Arc::new(Cpu) as Arc<dyn Delegate>]
+}
+
+/// The families that this program was built without.
+pub fn missing() -> impl Iterator<Item = Missing> {
+    FAMILIES.iter().filter(|(_, built)| !built).map(|(missing, _)| *missing)
+}
+
+/// The delegate that is called `name`, such as `cpu` or `ort:openvino`, with the user's settings.
+///
+/// # Errors
+/// [`ErrorKind::InvalidOption`] for an unknown name or setting, and for one that needs a feature that this program was
+/// built without.
+pub fn named(name: &str, settings: &[Setting]) -> Result<Arc<dyn Delegate>> {
+    let (family, _part) = name.split_once(':').unwrap_or((name, ""));
+    let invalid = |message| Err(Error::new(ErrorKind::InvalidOption, message));
+    if let Some(Missing { feature, .. }) = missing().find(|missing| missing.family == family) {
+        return invalid(alloc::format!(
+            "this program was built without the delegate {name}: build it with `--features {feature}`"
+        ));
+    }
+    match (family, settings) {
+        ("cpu", []) => Ok(Arc::new(Cpu)),
+        ("cpu", [(key, _), ..]) => {
+            invalid(alloc::format!("the delegate cpu has no settings; {key} was given"))
+        }
+        _ => invalid(alloc::format!("there is no delegate {name}: `siskin doctor` lists them")),
+    }
+}
