@@ -21,12 +21,16 @@
 
 mod compiled;
 mod cpu;
+#[cfg(feature = "gpu")]
+mod gpu;
 mod registry;
 mod self_test;
 
 pub use crate::model::Embeddings;
 pub use compiled::Compiled;
 pub use cpu::Cpu;
+#[cfg(feature = "gpu")]
+pub use gpu::{AdapterKind, AdapterName, Gpu, GpuDelegate, PackedDot, adapters};
 pub use registry::{Missing, Setting, all, missing, named};
 pub use self_test::{SelfTest, TOLERANCE};
 

@@ -20,11 +20,15 @@ pub struct Missing {
 }
 
 /// Families of names, and the feature that each needs, of those that need one.
-const FAMILIES: &[(Missing, bool)] = &[];
+const FAMILIES: &[(Missing, bool)] = &[(Missing { family: "gpu", feature: "gpu" }, cfg!(feature = "gpu"))];
 
 /// One delegate of each kind that this program was built with, with its default settings.
 pub fn all() -> Vec<Arc<dyn Delegate>> {
-    alloc::vec![Arc::new(Cpu) as Arc<dyn Delegate>]
+    alloc::vec![
+        Arc::new(Cpu) as Arc<dyn Delegate>,
+        #[cfg(feature = "gpu")]
+        Arc::new(super::GpuDelegate::default()),
+    ]
 }
 
 /// The families that this program was built without.
@@ -47,8 +51,10 @@ pub fn named(name: &str, settings: &[Setting]) -> Result<Arc<dyn Delegate>> {
     }
     match (family, settings) {
         ("cpu", []) => Ok(Arc::new(Cpu)),
-        ("cpu", [(key, _), ..]) => {
-            invalid(alloc::format!("the delegate cpu has no settings; {key} was given"))
+        #[cfg(feature = "gpu")]
+        ("gpu", []) => Ok(Arc::new(super::GpuDelegate::default())),
+        ("cpu" | "gpu", [(key, _), ..]) => {
+            invalid(alloc::format!("the delegate {name} has no settings; {key} was given"))
         }
         _ => invalid(alloc::format!("there is no delegate {name}: `siskin doctor` lists them")),
     }
