@@ -105,7 +105,7 @@ pub struct Probe {
 ///
 /// Engines are called by [`Compiled`], which checks every argument first: tokens are in their vocabulary, and batches and
 /// steps are within the shape that the engine was built for.
-pub trait Engine: Send {
+pub trait Engine: Send + Sync {
     /// Encodes a batch of source sentences, of at least one token each, and whatever of the memory the steps need.
     ///
     /// # Errors

@@ -129,6 +129,11 @@ impl<'a> File<'a> {
 /// What [`File::fingerprint`] gives.
 pub type Fingerprint = [u32; 10];
 
+/// A fingerprint in hexadecimal digits.
+pub fn spell_fingerprint(fingerprint: &Fingerprint) -> alloc::string::String {
+    fingerprint.iter().map(|number| alloc::format!("{number:08x}")).collect()
+}
+
 /// The sections that decide what a model computes.
 const COMPUTED: [SectionKind; 5] = [
     SectionKind::Spec,

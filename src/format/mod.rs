@@ -25,7 +25,7 @@ mod writer;
 
 pub use bytes::{List, Word};
 pub use crc32::crc32;
-pub use file::{File, Fingerprint};
+pub use file::{File, Fingerprint, spell_fingerprint};
 pub use golden::{Golden, GoldenBuilder, GoldenSentence};
 pub use index::{Tensor, TensorIndex};
 pub use lessons::{Lesson, Lessons, lessons_section};
