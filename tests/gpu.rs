@@ -7,8 +7,8 @@ mod support;
 use std::sync::Arc;
 
 use siskin::Model;
-use siskin::delegate::{Compiled, Delegate, Gpu, GpuDelegate};
-use siskin::error::Result;
+use siskin::delegate::{Compiled, Delegate, Gpu, GpuDelegate, PackedDot};
+use siskin::error::{ErrorKind, Result};
 use siskin::model::{Alignment, ModelSpec, Session, SessionShape, ShortlistMode};
 use siskin::tensor::Dtype;
 use support::{Random, open, random_model, specs};
@@ -105,4 +105,90 @@ fn logits_are_those_of_the_cpu_for_every_kind_of_model() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A model that looks at the numbers of int8 products only through what follows them.
+#[test]
+fn int8_products_without_packed_dot_products_are_the_same() -> Result<()> {
+    let Some(gpu) = gpu() else { return Ok(()) };
+    let model = open(&random_model(&specs::marian(), 8, Dtype::I8));
+    let mut builtin = compile(gpu, &model, &shape(3, 2))?;
+    let Some(gpu) = self::gpu() else { return Ok(()) };
+    let mut unpacked = compile(gpu.with_dot(PackedDot::Unpacked), &model, &shape(3, 2))?;
+    let sources = sources(model.spec(), 3);
+    let sources: Vec<&[u32]> = sources.iter().map(Vec::as_slice).collect();
+    for compiled in [&mut builtin, &mut unpacked] {
+        compiled.encode(&sources)?;
+        compiled.step(&[1, 1, 1], &[0, 1, 2])?;
+        compiled.step(&[5, 9, 11, 13], &[2, 2, 0, 1])?;
+    }
+    assert_eq!(builtin.logits(), unpacked.logits());
+    Ok(())
+}
+
+#[test]
+fn a_step_copies_the_same_bytes_whatever_was_written() -> Result<()> {
+    let Some(gpu) = gpu() else { return Ok(()) };
+    let model = open(&random_model(&specs::marian(), 8, Dtype::I8));
+    let mut compiled = compile(gpu, &model, &shape(1, 2))?;
+    compiled.encode(&[&[3, 4, 5]])?;
+    let mut copied = Vec::new();
+    for step in 0..10 {
+        compiled.step(&[1, 2], if step == 0 { &[0, 0] } else { &[1, 0] })?;
+        let placement = compiled.placement();
+        copied.push((placement.to_device, placement.from_device));
+    }
+    let spec = model.spec();
+    // Of each of the 2 rows: its embedding, parent and span; and what describes the step.
+    let to_device = 2 * (4 * spec.d_model + 4 + 8) + 16;
+    let from_device = 2 * 4 * spec.target_vocabulary;
+    assert_eq!(copied, [(to_device as u64, from_device as u64); 10]);
+    Ok(())
+}
+
+#[test]
+fn what_a_gpu_cannot_do_is_an_error() -> Result<()> {
+    let Some(gpu) = gpu() else { return Ok(()) };
+    let model = open(&random_model(&specs::marian(), 8, Dtype::I8));
+    let error = compile(gpu.with_largest_buffer(1000), &model, &shape(1, 1)).err().expect("too large");
+    assert_eq!(error.kind(), ErrorKind::MemoryLimit, "{error}");
+    assert!(error.to_string().contains("allows 1000"), "{error}");
+
+    let Some(gpu) = self::gpu().map(Arc::new) else { return Ok(()) };
+    let delegate: &dyn Delegate = &GpuDelegate::on(Arc::clone(&gpu));
+    let mut compiled = delegate.compile(&model, &shape(1, 1))?;
+    compiled.encode(&[&[3, 4, 5]])?;
+    compiled.step(&[1], &[0])?;
+    gpu.destroy();
+    let error = compiled.step(&[1], &[0]).err().expect("the device is lost");
+    assert_eq!(error.kind(), ErrorKind::Delegate, "{error}");
+    let error = delegate.compile(&model, &shape(1, 1)).err().expect("the device is still lost");
+    assert_eq!(error.kind(), ErrorKind::Delegate, "{error}");
+    Ok(())
+}
+
+/// A process of its own, whose Vulkan loader finds no driver.
+#[test]
+fn a_machine_without_a_gpu_is_told_so() {
+    const INSIDE: &str = "SISKIN_TEST_WITHOUT_GPU";
+    if std::env::var_os(INSIDE).is_some() {
+        let model = open(&random_model(&specs::marian(), 8, Dtype::I8));
+        let delegate: &dyn Delegate = &GpuDelegate::default();
+        for error in
+            [delegate.probe().err(), delegate.compile(&model, &shape(1, 1)).err()].map(Option::unwrap)
+        {
+            assert_eq!(error.kind(), ErrorKind::Delegate, "{error}");
+            assert!(error.to_string().contains("no GPU"), "{error}");
+        }
+        return;
+    }
+    if !cfg!(target_os = "linux") {
+        eprintln!("SKIPPED: only Vulkan's loader can be told to find no driver");
+        return;
+    }
+    let status = std::process::Command::new(std::env::current_exe().expect("a path"))
+        .args(["--exact", "a_machine_without_a_gpu_is_told_so"])
+        .envs([(INSIDE, "1"), ("VK_DRIVER_FILES", "/nowhere"), ("VK_ICD_FILENAMES", "/nowhere")])
+        .status();
+    assert!(status.expect("the test runs").success());
 }

@@ -21,11 +21,11 @@ pub use plan::{Alignment, SessionShape, ShortlistMode};
 pub use session::Session;
 pub(crate) use session::{check_sources, check_step};
 pub use spec::{Autoregression, ModelSpec, NormKind, Positions, Presence, Tying};
-#[cfg(any(feature = "learn", feature = "gpu"))]
-pub(crate) use weights::{History, Weights};
-pub use weights::{SchemaEntry, schema};
 #[cfg(feature = "learn")]
-pub(crate) use weights::{Side, projections};
+pub(crate) use weights::projections;
+#[cfg(any(feature = "learn", feature = "gpu"))]
+pub(crate) use weights::{History, Side, Weights};
+pub use weights::{SchemaEntry, schema};
 
 use alloc::format;
 use alloc::sync::Arc;

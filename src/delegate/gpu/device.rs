@@ -8,6 +8,7 @@ use std::sync::Mutex;
 
 use wgpu::{BufferUsages, DeviceType};
 
+use super::kernels::Compiled;
 use crate::delegate::failed;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -44,6 +45,7 @@ pub struct Gpu {
     queue: wgpu::Queue,
     name: AdapterName,
     pub(super) dot: PackedDot,
+    pub(super) kernels: Compiled,
     /// The most bytes of a buffer that a kernel can see.
     largest: u64,
     /// What the driver said when it first failed.
@@ -112,7 +114,7 @@ impl Gpu {
             note(&on_loss, format!("the device was lost ({reason:?}): {message}"));
         });
         let dot = if builtin { PackedDot::Builtin } else { PackedDot::Unpacked };
-        Ok(Self { device, queue, name, dot, largest, failure })
+        Ok(Self { device, queue, name, dot, kernels: Compiled::default(), largest, failure })
     }
 
     /// The same GPU with another way to sum products of int8: for tests.

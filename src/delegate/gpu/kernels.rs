@@ -3,6 +3,7 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 
 use super::device::{Gpu, PackedDot};
 use crate::delegate::failed;
@@ -75,53 +76,48 @@ const ATTEND: &str = include_str!("shaders/attend.wgsl");
 const ADVANCE: &str = include_str!("shaders/advance.wgsl");
 const SSRU: &str = include_str!("shaders/ssru.wgsl");
 
-/// The kernels of a GPU, each compiled when it is first asked for.
-pub(super) struct Kernels<'g> {
-    gpu: &'g Gpu,
-    compiled: HashMap<String, Kernel>,
-}
+/// Kernels by their text.
+pub(super) type Compiled = Mutex<HashMap<String, Kernel>>;
 
-impl<'g> Kernels<'g> {
-    pub fn new(gpu: &'g Gpu) -> Self {
-        Self { gpu, compiled: HashMap::new() }
-    }
-
+/// The kernels, each compiled when it is first asked for.
+impl Gpu {
     /// The product with weights of `element`, for few rows and for many; and the panels of a workgroup of each.
-    pub fn matmul(&mut self, element: Element) -> [(Kernel, u32); 2] {
+    pub(super) fn matmul_kernels(&self, element: Element) -> [(Kernel, u32); 2] {
         [NARROW, WIDE].map(|tile| {
             let Tile { rows, panels, parts } = tile;
             let constants =
                 format!("const ROWS = {rows}u;\nconst PANELS = {panels}u;\nconst PARTS = {parts}u;\n");
             let body = repeat_rows(MATMUL, rows);
-            let text = [BATCH, ACTIVATION, &constants, &arithmetic(element, self.gpu.dot), &body].concat();
+            let text = [BATCH, ACTIVATION, &constants, &arithmetic(element, self.dot), &body].concat();
             (self.compile("matmul", text, &[Read, Read, Read, Read, Write], rows), panels)
         })
     }
 
-    pub fn rows(&mut self) -> Kernel {
+    pub(super) fn rows_kernel(&self) -> Kernel {
         let text = [BATCH, ACTIVATION, REDUCE, ROWS].concat();
         self.compile("rows", text, &[Read, Write, Write, Write, Write], 1)
     }
 
-    pub fn attend(&mut self) -> Kernel {
+    pub(super) fn attend_kernel(&self) -> Kernel {
         let text = [BATCH, REDUCE, ATTEND].concat();
         self.compile("attend", text, &[Read, Read, Read, Read, Read, Write, Write], 1)
     }
 
-    pub fn advance(&mut self) -> Kernel {
+    pub(super) fn advance_kernel(&self) -> Kernel {
         self.compile("advance", [BATCH, ADVANCE].concat(), &[Read, Write], 1)
     }
 
-    pub fn ssru(&mut self) -> Kernel {
+    pub(super) fn ssru_kernel(&self) -> Kernel {
         self.compile("ssru", [BATCH, SSRU].concat(), &[Read, Read, Read, Write, Write], 1)
     }
 
     /// The kernel of `text`, whose bindings are the batch, its parameters, and buffers with these accesses.
-    fn compile(&mut self, label: &str, text: String, buffers: &[Access], rows: u32) -> Kernel {
-        if let Some(kernel) = self.compiled.get(&text) {
+    fn compile(&self, label: &str, text: String, buffers: &[Access], rows: u32) -> Kernel {
+        let mut compiled = self.kernels.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kernel) = compiled.get(&text) {
             return kernel.clone();
         }
-        let device = &self.gpu.device;
+        let device = &self.device;
         let uniform = wgpu::BufferBindingType::Uniform;
         let storage = |access| wgpu::BufferBindingType::Storage { read_only: access == Read };
         let types = [uniform; 2].into_iter().chain(buffers.iter().map(|&access| storage(access)));
@@ -156,7 +152,7 @@ impl<'g> Kernels<'g> {
             cache: None,
         });
         let kernel = Kernel { pipeline, layout, rows };
-        self.compiled.insert(text, kernel.clone());
+        compiled.insert(text, kernel.clone());
         kernel
     }
 }

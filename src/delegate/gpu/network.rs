@@ -4,11 +4,11 @@ use alloc::vec::Vec;
 
 use super::buffers::Buffers;
 use super::device::Gpu;
-use super::kernels::{Element, Kernel, Kernels, WIDE_ROWS, activation_code};
+use super::kernels::{Element, Kernel, WIDE_ROWS, activation_code};
 use super::weights::{DistanceBias, NormCode, Normalization, Product};
 use crate::error::Result;
 use crate::kernels::{Activation, Residual};
-use crate::model::{Autoregression, History, ModelSpec, Weights};
+use crate::model::{Autoregression, History, ModelSpec, Side, Weights};
 use crate::nn::{
     Context, CrossAttention, FeedForward, FfnShape, Linear, Norm, NormOrder, SelfAttention, Ssru,
 };
@@ -72,7 +72,6 @@ pub(super) struct Recorder<'a> {
     ctx: &'a Context<'a>,
     spec: &'a ModelSpec,
     buffers: &'a Buffers,
-    kernels: Kernels<'a>,
     dispatches: Vec<Dispatch>,
     /// Bound where a kernel reads nothing.
     nothing: wgpu::Buffer,
@@ -92,8 +91,7 @@ impl<'a> Recorder<'a> {
         buffers: &'a Buffers,
     ) -> Result<Self> {
         let nothing = gpu.buffer("nothing", 0)?;
-        let (kernels, dispatches) = (Kernels::new(gpu), Vec::new());
-        Ok(Self { gpu, ctx, spec, buffers, kernels, dispatches, nothing, stream_is_quantized: false })
+        Ok(Self { gpu, ctx, spec, buffers, dispatches: Vec::new(), nothing, stream_is_quantized: false })
     }
 
     /// From the embeddings in `x` to the keys and values of the memory in every decoder layer.
@@ -103,9 +101,7 @@ impl<'a> Recorder<'a> {
     pub fn encoder(&mut self, weights: &Weights) -> Result<Vec<Dispatch>> {
         self.stream_is_quantized = false;
         let buffers = self.buffers;
-        let bias = weights.encoder.side.relative.as_ref();
-        let bias =
-            bias.map(|bias| DistanceBias::upload(self.gpu, self.ctx, bias, buffers.longest)).transpose()?;
+        let bias = self.distance_bias(&weights.encoder.side)?;
         for layer in &weights.encoder.layers {
             self.self_attention(&layer.self_attention, &buffers.wide, Place::Front, bias.as_ref())?;
             self.ffn(&layer.ffn)?;
@@ -131,9 +127,7 @@ impl<'a> Recorder<'a> {
         if self.spec.autoregression == Autoregression::SelfAttention {
             self.advance();
         }
-        let bias = weights.decoder.side.relative.as_ref();
-        let bias =
-            bias.map(|bias| DistanceBias::upload(self.gpu, self.ctx, bias, buffers.longest)).transpose()?;
+        let bias = self.distance_bias(&weights.decoder.side)?;
         for (i, layer) in weights.decoder.layers.iter().enumerate() {
             match &layer.history {
                 History::SelfAttention(block) => {
@@ -193,7 +187,7 @@ impl<'a> Recorder<'a> {
             self.multiply(&product, &input, out, Place::Front, Activation::Identity, Residual::None);
         }
         let Buffers { parents, wide, narrow, x, .. } = buffers;
-        let kernel = self.kernels.ssru();
+        let kernel = self.gpu.ssru_kernel();
         self.push(kernel, d.div_ceil(WORKGROUP), &[d as u32], &[parents, wide, narrow, cells, x]);
         self.stream_is_quantized = false;
         if self.spec.norm_order == NormOrder::Post {
@@ -310,7 +304,7 @@ impl<'a> Recorder<'a> {
         let nothing = self.nothing.clone();
         let weight_bias = norm.map_or(&nothing, |norm| &norm.weight_bias);
         let Buffers { quantized, scales, .. } = self.buffers;
-        let kernel = self.kernels.rows();
+        let kernel = self.gpu.rows_kernel();
         self.push(kernel, 1, &parameters, &[weight_bias, from, to, quantized, scales]);
     }
 
@@ -334,8 +328,8 @@ impl<'a> Recorder<'a> {
         ];
         let buffers = [input, &self.buffers.scales, &product.weights, &product.scale_bias, out];
         let launches = self
-            .kernels
-            .matmul(product.element)
+            .gpu
+            .matmul_kernels(product.element)
             .map(|(kernel, panels_each)| Launch { kernel, columns: panels.div_ceil(panels_each as usize) });
         self.push_either(launches, &parameters, &buffers);
     }
@@ -367,14 +361,14 @@ impl<'a> Recorder<'a> {
         let nothing = self.nothing.clone();
         let table = bias.map_or(&nothing, |bias| &bias.table);
         let Buffers { spans, ancestry, probabilities, narrow, .. } = self.buffers;
-        let kernel = self.kernels.attend();
+        let kernel = self.gpu.attend_kernel();
         let buffers = [queries, slots, spans, ancestry, table, probabilities, narrow];
         self.push(kernel, spec.heads, &parameters, &buffers);
     }
 
     fn advance(&mut self) {
         let Buffers { parents, ancestry, longest, .. } = self.buffers;
-        let kernel = self.kernels.advance();
+        let kernel = self.gpu.advance_kernel();
         self.push(kernel, longest.div_ceil(WORKGROUP), &[0], &[parents, ancestry]);
     }
 
@@ -384,6 +378,11 @@ impl<'a> Recorder<'a> {
 
     fn normalization(&self, norm: &Norm) -> Result<Normalization> {
         Normalization::upload(self.gpu, self.ctx, norm)
+    }
+
+    fn distance_bias(&self, side: &Side) -> Result<Option<DistanceBias>> {
+        let longest = self.buffers.longest;
+        side.relative.as_ref().map(|bias| DistanceBias::upload(self.gpu, self.ctx, bias, longest)).transpose()
     }
 
     fn push(&mut self, kernel: Kernel, columns: usize, parameters: &[u32], buffers: &[&wgpu::Buffer]) {
