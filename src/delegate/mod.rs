@@ -30,7 +30,7 @@ pub use crate::model::Embeddings;
 pub use compiled::Compiled;
 pub use cpu::Cpu;
 #[cfg(feature = "gpu")]
-pub use gpu::{AdapterKind, AdapterName, Gpu, GpuDelegate, PackedDot, adapters};
+pub use gpu::{AdapterKind, AdapterName, Gpu, GpuDelegate, PackedDot, Products, adapters};
 pub use registry::{Missing, Setting, all, missing, named};
 pub use self_test::{SelfTest, TOLERANCE};
 

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 
 use wgpu::{BufferUsages, DeviceType};
 
-use super::kernels::Compiled;
+use super::kernels::{Compiled, Products};
 use crate::delegate::failed;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -45,6 +45,7 @@ pub struct Gpu {
     queue: wgpu::Queue,
     name: AdapterName,
     pub(super) dot: PackedDot,
+    pub(super) products: Products,
     pub(super) kernels: Compiled,
     /// The most bytes of a buffer that a kernel can see.
     largest: u64,
@@ -114,13 +115,20 @@ impl Gpu {
             note(&on_loss, format!("the device was lost ({reason:?}): {message}"));
         });
         let dot = if builtin { PackedDot::Builtin } else { PackedDot::Unpacked };
-        Ok(Self { device, queue, name, dot, kernels: Compiled::default(), largest, failure })
+        let (products, kernels) = (Products::Tiled, Compiled::default());
+        Ok(Self { device, queue, name, dot, products, kernels, largest, failure })
     }
 
     /// The same GPU with another way to sum products of int8: for tests.
     #[must_use]
     pub fn with_dot(self, dot: PackedDot) -> Self {
         Self { dot, ..self }
+    }
+
+    /// The same GPU with another way to share out products: for measurements and tests.
+    #[must_use]
+    pub fn with_products(self, products: Products) -> Self {
+        Self { products, ..self }
     }
 
     /// The same GPU as if no kernel could see more than `largest` bytes of a buffer: for tests.

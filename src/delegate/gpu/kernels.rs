@@ -47,6 +47,18 @@ const NARROW: Tile = Tile { rows: 1, panels: 2, parts: 16 };
 /// For many rows a weight that was read serves 8 of them.
 const WIDE: Tile = Tile { rows: 8, panels: 16, parts: 2 };
 
+/// Each invocation for itself: no columns are shared out, no weight serves two rows.
+const PLAIN: Tile = Tile { rows: 1, panels: 32, parts: 1 };
+
+/// How products are shared out among invocations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Products {
+    /// In tiles that fit the number of rows.
+    Tiled,
+    /// Not at all: what the tiles are measured against.
+    Plain,
+}
+
 /// Rows from which on products take wide tiles.
 pub(super) const WIDE_ROWS: u32 = 4;
 
@@ -83,7 +95,11 @@ pub(super) type Compiled = Mutex<HashMap<String, Kernel>>;
 impl Gpu {
     /// The product with weights of `element`, for few rows and for many; and the panels of a workgroup of each.
     pub(super) fn matmul_kernels(&self, element: Element) -> [(Kernel, u32); 2] {
-        [NARROW, WIDE].map(|tile| {
+        let tiles = match self.products {
+            Products::Tiled => [NARROW, WIDE],
+            Products::Plain => [PLAIN; 2],
+        };
+        tiles.map(|tile| {
             let Tile { rows, panels, parts } = tile;
             let constants =
                 format!("const ROWS = {rows}u;\nconst PANELS = {panels}u;\nconst PARTS = {parts}u;\n");

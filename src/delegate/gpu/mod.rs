@@ -19,6 +19,7 @@ mod network;
 mod weights;
 
 pub use device::{AdapterKind, AdapterName, Gpu, PackedDot, adapters};
+pub use kernels::Products;
 
 use alloc::boxed::Box;
 use alloc::string::ToString;
