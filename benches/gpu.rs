@@ -4,7 +4,8 @@
 //! `cargo bench --features gpu --bench gpu [-- MODEL]` decodes sources of 16 random tokens for 24 steps, all of them
 //! together, and prints for batches of 1 and 64 the fastest of three runs. The default model is the shipped `en-de`.
 
-use siskin::delegate::{Compiled, Cpu, Delegate, Gpu, GpuDelegate, Products};
+use siskin::delegate::gpu::{Gpu, GpuDelegate, Products};
+use siskin::delegate::{Compiled, Cpu, Delegate};
 use siskin::model::{Alignment, Model, SessionShape, ShortlistMode};
 use siskin::{Error, Result};
 use std::sync::Arc;

@@ -7,7 +7,8 @@ mod support;
 use std::sync::Arc;
 
 use siskin::Model;
-use siskin::delegate::{Compiled, Delegate, Gpu, GpuDelegate, PackedDot};
+use siskin::delegate::gpu::{Gpu, GpuDelegate, PackedDot};
+use siskin::delegate::{Compiled, Delegate};
 use siskin::error::{ErrorKind, Result};
 use siskin::model::{Alignment, ModelSpec, Session, SessionShape, ShortlistMode};
 use siskin::tensor::Dtype;

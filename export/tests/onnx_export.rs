@@ -6,12 +6,14 @@ mod setup;
 use ort::session::{Session, SessionInputValue, SessionOutputs};
 use ort::value::Tensor;
 use setup::{library_is_missing, specs};
-use siskin::format::MetadataBuilder;
+use siskin::format::{File, MetadataBuilder};
 use siskin::model::{self, Alignment, Autoregression, Model, ModelSpec, SessionShape, ShortlistMode};
 use siskin::pipeline::Generation;
 use siskin::tensor::AlignedBytes;
 use siskin_export::checkpoint::Checkpoint;
-use siskin_export::onnx::export::{DECODER_STEP, ENCODER, WEIGHTS, write};
+use siskin_export::onnx::export::{DECODER_STEP, ENCODER, Options, WEIGHTS, write};
+use siskin_export::onnx::inference::Interface;
+use siskin_export::onnx::serialize::Storage;
 use siskin_export::onnx::transformer::{Regularization, emit};
 use siskin_export::onnxruntime;
 use siskin_export::quantize::{Precision, write_model};
@@ -24,6 +26,8 @@ use std::sync::Arc;
 
 /// How far a logit may be from that of the runtime, relative to 1 plus its magnitude.
 const TOLERANCE: f32 = 1e-4;
+
+const FOR_PROGRAMS: Options = Options { interface: Interface::Tokens, storage: Storage::F32 };
 
 type Inputs = Vec<(String, SessionInputValue<'static>)>;
 /// A tensor's shape and elements.
@@ -143,7 +147,7 @@ fn reference(checkpoint: &Checkpoint, sources: &[Vec<u32>], steps: usize) -> Vec
 /// Holds the exported graphs of `checkpoint` against the runtime, and returns the largest difference of logits.
 fn compare(name: &str, checkpoint: &Checkpoint, sources: &[Vec<u32>], steps: usize) -> f32 {
     let folder = folder(name);
-    write(&checkpoint.spec, &checkpoint.tensors, &folder).unwrap();
+    write(&checkpoint.spec, &checkpoint.tensors, None, FOR_PROGRAMS, &folder).unwrap();
     let mut exported = Exported::open(&folder);
     let found = exported.greedy(&checkpoint.spec, sources, steps);
     let mut worst = 0f32;
@@ -222,7 +226,7 @@ fn a_graph_carries_its_spec_and_weights_are_in_one_file() {
     }
     let (_, spec) = &specs()[0];
     let (folder, checkpoint) = (folder("facts"), checkpoint(spec));
-    write(spec, &checkpoint.tensors, &folder).unwrap();
+    write(spec, &checkpoint.tensors, None, FOR_PROGRAMS, &folder).unwrap();
     let exported = Exported::open(&folder);
     for session in [&exported.encoder, &exported.step] {
         let metadata = session.metadata().unwrap();
@@ -247,7 +251,7 @@ fn a_checkpoint_that_lacks_a_tensor_is_refused() {
     let mut checkpoint = checkpoint(spec);
     checkpoint.tensors.remove("decoder.final_norm.weight");
     let folder = folder("lacking");
-    let error = write(spec, &checkpoint.tensors, &folder).unwrap_err();
+    let error = write(spec, &checkpoint.tensors, None, FOR_PROGRAMS, &folder).unwrap_err();
     assert!(error.to_string().contains("decoder.final_norm.weight"), "{error}");
     assert!(!folder.exists());
 }
@@ -256,9 +260,12 @@ fn a_checkpoint_that_lacks_a_tensor_is_refused() {
 fn the_command_exports_model_files() {
     let (_, spec) = &specs()[0];
     let (folder, checkpoint) = (folder("command"), checkpoint(spec));
-    write(spec, &checkpoint.tensors, &folder).unwrap();
+    let bytes = write_model(&checkpoint, Precision::F32).unwrap();
+    let file = AlignedBytes::copy_of(&bytes);
+    let fingerprint = File::parse(file.as_slice()).unwrap().fingerprint();
+    write(spec, &checkpoint.tensors, Some(fingerprint), FOR_PROGRAMS, &folder).unwrap();
     let model = folder.join("model.siskin");
-    std::fs::write(&model, write_model(&checkpoint, Precision::F32).unwrap()).unwrap();
+    std::fs::write(&model, bytes).unwrap();
     let out = folder.join("out");
     let command = Command::new(env!("CARGO_BIN_EXE_siskin-export"))
         .args(["onnx".as_ref(), model.as_os_str(), "--out".as_ref(), out.as_os_str()])

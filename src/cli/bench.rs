@@ -1,5 +1,6 @@
 //! `siskin bench`: how fast a model runs here.
 
+use super::delegate::{DelegateArguments, describe};
 use super::learn::adapted;
 use super::load::{Load, ModelArguments, ModelFile};
 use super::machine::{kernel_names, minor_faults, peak_memory};
@@ -54,6 +55,8 @@ pub(super) struct Arguments {
     search: SearchArguments,
     #[command(flatten)]
     resources: ResourceArguments,
+    #[command(flatten)]
+    delegate: DelegateArguments,
 }
 
 /// Runs the command.
@@ -67,6 +70,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let load = start.elapsed();
     let sentences = arguments.sentences(&model)?;
     let mut translator = arguments.translator(&model)?;
+    translator = arguments.delegate.apply(translator, &file.path)?;
 
     let start = Instant::now();
     run_sentences(&mut translator, &sentences, 0..1)?;
@@ -99,6 +103,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         "tokens_per_second": rates(measured.tokens, &measured.one_by_one),
         "batch_tokens_per_second": rates(measured.tokens, &measured.batches),
         "peak_memory_bytes": peak_memory,
+        "delegate": describe(&translator),
         "scaling": scaling,
     });
     let mut out = io::stdout().lock();
@@ -313,6 +318,9 @@ fn print(report: &Value, out: &mut dyn Write) -> io::Result<()> {
     ];
     for (name, value) in lines {
         writeln!(out, "{name:<24}{value}")?;
+    }
+    for line in r["delegate"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        writeln!(out, "{:<24}{line}", "delegate")?;
     }
     for point in r["scaling"].as_array().into_iter().flatten() {
         let name = format!("tokens/s, {} threads", point["threads"]);

@@ -2,6 +2,7 @@
 
 use super::load::ModelArguments;
 use super::machine::{cpu_features, kernel_names};
+use crate::delegate::{self, Missing};
 use crate::format::File;
 use crate::kernels::Kernels;
 use crate::pipeline::golden::{Deviation, Output, replay};
@@ -43,6 +44,17 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let chosen = Kernels::detect()?.isa();
     let sets: Vec<&str> = Kernels::available().map(|kernels| kernels.isa().name()).collect();
     line(format!("instruction sets  {}; in use: {chosen}", sets.join(", ")))?;
+    for name in delegate::names() {
+        let found = delegate::named(&name, &[]).and_then(|delegate| delegate.probe());
+        let found = match found {
+            Ok(probe) => format!("{}: {}", probe.version, probe.devices.join(", ")),
+            Err(error) => format!("not here: {error}"),
+        };
+        line(format!("delegate          {name}: {found}"))?;
+    }
+    for Missing { family, feature } in delegate::missing() {
+        line(format!("delegate          {family}: not built in: build with `--features {feature}`"))?;
+    }
     let file = arguments.model.find("en-de")?;
     let model = file.open()?;
     line(format!("kernels           {}", kernel_names(&model).join(" ")))?;

@@ -1,6 +1,8 @@
 //! The `siskin` command: one module for each of its commands, and what they share.
 
 mod bench;
+mod delegate;
+mod delegate_choice;
 mod doctor;
 pub mod inspect;
 mod json;

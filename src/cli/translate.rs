@@ -1,5 +1,6 @@
 //! `siskin translate`: one line in, one line out.
 
+use super::delegate::{DelegateArguments, describe};
 use super::learn::adapted;
 use super::lines::{Line, Lines};
 use super::load::ModelArguments;
@@ -83,6 +84,8 @@ pub(super) struct Arguments {
     search: SearchArguments,
     #[command(flatten)]
     resources: ResourceArguments,
+    #[command(flatten)]
+    delegate: DelegateArguments,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -182,6 +185,7 @@ impl Notes {
 pub(super) fn run(arguments: &Arguments, task: Task) -> Result<ExitCode> {
     let model = arguments.model.find(task.shipped())?;
     let translator = arguments.translator(task, adapted(model.open()?, arguments.adapter.as_ref())?)?;
+    let translator = arguments.delegate.apply(translator, &model.path)?;
     let (input, size) = arguments.open_input()?;
     let (output, out_name) = arguments.open_output(&model.path)?;
     let shown = arguments.output.is_some() || !io::stdout().is_terminal();
@@ -196,6 +200,9 @@ pub(super) fn run(arguments: &Arguments, task: Task) -> Result<ExitCode> {
     };
     job.answer_all(Lines::new(input))?;
     job.notes.report();
+    for line in describe(&job.translator).into_iter().flatten() {
+        eprintln!("siskin: {line}");
+    }
     Ok(if job.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -302,7 +309,7 @@ impl Job {
 
     fn answer(&mut self, lines: Vec<Line>) -> Result<()> {
         let texts: Vec<&str> = lines.iter().filter_map(|line| line.text.as_deref().ok()).collect();
-        let mut answers = translate_each(&mut self.translator, &texts).into_iter();
+        let mut answers = translate_each(&mut self.translator, &texts)?.into_iter();
         let mut failures = Vec::new();
         for Line { number, text } in lines {
             let answer = text.and_then(|_| answers.next().expect("an answer for each text"));
@@ -372,9 +379,13 @@ fn check_task(model: &Model, wanted: &str) -> Result<()> {
 
 /// An answer for each text. What one text asks for, such as more memory than is allowed, can stop a whole batch: then
 /// each is answered alone.
-fn translate_each(translator: &mut Translator, texts: &[&str]) -> Vec<Result<Translation>> {
+///
+/// # Errors
+/// What no text can be answered with: a delegate that cannot run, options that contradict each other.
+fn translate_each(translator: &mut Translator, texts: &[&str]) -> Result<Vec<Result<Translation>>> {
     match translator.translate_batch(texts) {
-        Ok(answers) => answers,
-        Err(_) => texts.iter().map(|text| translator.translate(text)).collect(),
+        Err(error) if matches!(error.kind(), ErrorKind::Delegate | ErrorKind::InvalidOption) => Err(error),
+        Err(_) => Ok(texts.iter().map(|text| translator.translate(text)).collect()),
+        answers => answers,
     }
 }

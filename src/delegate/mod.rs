@@ -9,29 +9,34 @@
 //! ```
 //! use siskin::delegate;
 //!
-//! for delegate in delegate::all() {
-//!     match delegate.probe() {
-//!         Ok(probe) => println!("{}: {}", delegate.name(), probe.version),
-//!         Err(error) => println!("{}: not here: {error}", delegate.name()),
+//! for name in delegate::names() {
+//!     match delegate::named(&name, &[])?.probe() {
+//!         Ok(probe) => println!("{name}: {}", probe.version),
+//!         Err(error) => println!("{name}: not here: {error}"),
 //!     }
 //! }
+//! # Ok::<(), siskin::Error>(())
 //! ```
 //!
 //! `docs/delegates.md` says which to choose on which device.
 
+#[cfg(any(feature = "ort", feature = "cli"))]
+mod cache_folder;
 mod compiled;
 mod cpu;
 #[cfg(feature = "gpu")]
-mod gpu;
+pub mod gpu;
+#[cfg(feature = "ort")]
+pub mod ort;
 mod registry;
 mod self_test;
 
 pub use crate::model::Embeddings;
+#[cfg(any(feature = "ort", feature = "cli"))]
+pub(crate) use cache_folder::cache_folder;
 pub use compiled::Compiled;
 pub use cpu::Cpu;
-#[cfg(feature = "gpu")]
-pub use gpu::{AdapterKind, AdapterName, Gpu, GpuDelegate, PackedDot, Products, adapters};
-pub use registry::{Missing, Setting, all, missing, named};
+pub use registry::{Missing, Setting, missing, named, names};
 pub use self_test::{SelfTest, TOLERANCE};
 
 use alloc::boxed::Box;

@@ -19,16 +19,19 @@ pub struct Missing {
     pub feature: &'static str,
 }
 
-/// Families of names, and the feature that each needs, of those that need one.
-const FAMILIES: &[(Missing, bool)] = &[(Missing { family: "gpu", feature: "gpu" }, cfg!(feature = "gpu"))];
+/// Families of names that need a feature, and whether this program has it.
+const FAMILIES: &[(Missing, bool)] = &[
+    (Missing { family: "gpu", feature: "gpu" }, cfg!(feature = "gpu")),
+    (Missing { family: "ort", feature: "ort" }, cfg!(feature = "ort")),
+];
 
-/// One delegate of each kind that this program was built with, with its default settings.
-pub fn all() -> Vec<Arc<dyn Delegate>> {
-    alloc::vec![
-        Arc::new(Cpu) as Arc<dyn Delegate>,
-        #[cfg(feature = "gpu")]
-        Arc::new(super::GpuDelegate::default()),
-    ]
+/// The names of all delegates that this program was built with.
+pub fn names() -> Vec<String> {
+    let names = core::iter::once("cpu").chain(cfg!(feature = "gpu").then_some("gpu")).map(String::from);
+    #[cfg(feature = "ort")]
+    let names =
+        names.chain(super::ort::PROVIDERS.iter().map(|provider| alloc::format!("ort:{}", provider.name)));
+    names.collect()
 }
 
 /// The families that this program was built without.
@@ -42,7 +45,7 @@ pub fn missing() -> impl Iterator<Item = Missing> {
 /// [`ErrorKind::InvalidOption`] for an unknown name or setting, and for one that needs a feature that this program was
 /// built without.
 pub fn named(name: &str, settings: &[Setting]) -> Result<Arc<dyn Delegate>> {
-    let (family, _part) = name.split_once(':').unwrap_or((name, ""));
+    let (family, _provider) = name.split_once(':').unwrap_or((name, ""));
     let invalid = |message| Err(Error::new(ErrorKind::InvalidOption, message));
     if let Some(Missing { feature, .. }) = missing().find(|missing| missing.family == family) {
         return invalid(alloc::format!(
@@ -52,10 +55,12 @@ pub fn named(name: &str, settings: &[Setting]) -> Result<Arc<dyn Delegate>> {
     match (family, settings) {
         ("cpu", []) => Ok(Arc::new(Cpu)),
         #[cfg(feature = "gpu")]
-        ("gpu", []) => Ok(Arc::new(super::GpuDelegate::default())),
+        ("gpu", []) => Ok(Arc::new(super::gpu::GpuDelegate::default())),
         ("cpu" | "gpu", [(key, _), ..]) => {
             invalid(alloc::format!("the delegate {name} has no settings; {key} was given"))
         }
+        #[cfg(feature = "ort")]
+        ("ort", settings) => Ok(Arc::new(super::ort::Ort::new(_provider, settings)?)),
         _ => invalid(alloc::format!("there is no delegate {name}: `siskin doctor` lists them")),
     }
 }

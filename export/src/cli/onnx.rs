@@ -1,24 +1,64 @@
 //! `siskin-export onnx`: from a checkpoint or a model file to graphs for ONNX Runtime.
 
-use crate::onnx::export;
+use crate::onnx::export::{self, Options};
+use crate::onnx::inference::{Cache, Interface};
+use crate::onnx::serialize::Storage;
 use crate::train::warm_start::read_model;
-use clap::Args;
-use siskin::Result;
+use clap::{Args, ValueEnum};
+use siskin::format::File;
+use siskin::{Error, ErrorKind, Model, Result};
 use std::path::PathBuf;
 
 /// Arguments of `siskin-export onnx`.
 #[derive(Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   siskin-export onnx run/best.safetensors --out run/onnx
+  siskin-export onnx en-de.siskin --for delegate --weights int8 --out en-de.onnx
+  siskin translate -m en-de.siskin --delegate ort:cpu \"Good morning\"
 
 The folder gets encoder.onnx, decoder_step.onnx and weights.bin, which both read. docs/onnx.md says what goes in and
-comes out.")]
+comes out. A delegate looks for the folder beside the model: en-de.onnx beside en-de.siskin.")]
 pub struct Arguments {
     /// A checkpoint of `siskin-export train`, such as best.safetensors, or a model file
     checkpoint: PathBuf,
     /// The folder to write to; it is made if it is not there, and old files of these names are replaced
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Who runs the graphs
+    #[arg(long = "for", value_enum, default_value = "programs", value_name = "WHOM")]
+    caller: Caller,
+    /// How the weights lie in the file
+    #[arg(long, value_enum, default_value = "f32")]
+    weights: WeightsArgument,
+    /// For a delegate: how keys and values of written tokens are kept
+    #[arg(long, value_enum, default_value = "growing", value_name = "HOW")]
+    cache: CacheArgument,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Caller {
+    /// Any program: token ids go in
+    Programs,
+    /// `siskin --delegate ort:...`, with the model file that they are made from: embeddings go in
+    Delegate,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum WeightsArgument {
+    /// As they are
+    F32,
+    /// Rounded to half precision, and widened again before they are used
+    F16,
+    /// int8 with a scale a row, as in an int8 model file, by QDQ nodes
+    Int8,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum CacheArgument {
+    /// They grow with every step
+    Growing,
+    /// They have their full length from the start, for accelerators that know fixed shapes only
+    Fixed,
 }
 
 /// Runs the command.
@@ -27,7 +67,26 @@ pub struct Arguments {
 /// When the model cannot be read, or a file cannot be written.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let (spec, tensors) = read_model(&arguments.checkpoint)?;
-    export::write(&spec, &tensors, &arguments.out)?;
+    let fingerprint = match Model::open(&arguments.checkpoint) {
+        Ok(model) => Some(File::parse(model.bytes())?.fingerprint()),
+        Err(error) if error.kind() == ErrorKind::NotAModel => None,
+        Err(error) => return Err(error),
+    };
+    let interface = match (arguments.caller, arguments.cache) {
+        (Caller::Programs, _) => Interface::Tokens,
+        (Caller::Delegate, _) if fingerprint.is_none() => {
+            let message = "a delegate runs a model file: quantize the checkpoint first, and export that file";
+            return Err(Error::new(ErrorKind::InvalidOption, message));
+        }
+        (Caller::Delegate, CacheArgument::Growing) => Interface::Delegate(Cache::Growing),
+        (Caller::Delegate, CacheArgument::Fixed) => Interface::Delegate(Cache::Fixed),
+    };
+    let storage = match arguments.weights {
+        WeightsArgument::F32 => Storage::F32,
+        WeightsArgument::F16 => Storage::F16,
+        WeightsArgument::Int8 => Storage::Int8,
+    };
+    export::write(&spec, &tensors, fingerprint, Options { interface, storage }, &arguments.out)?;
     for file in [export::ENCODER, export::DECODER_STEP, export::WEIGHTS] {
         println!("{}", arguments.out.join(file).display());
     }

@@ -1,7 +1,9 @@
 //! The blocks that move information between tokens: attention, and the recurrence that stands in for it.
 
 use super::graph::{Dim, ElementType, Op, Value};
-use super::transformer::{BATCH, Emitter, History, PAST, PRESENT, SOURCE, Side, Source};
+use super::transformer::{
+    BATCH, Emitter, History, PAST, PRESENT, ROWS_BEFORE, SENTENCES, SOURCE, Side, Source, TARGET,
+};
 use siskin::model::{Positions, Presence};
 
 impl Emitter<'_> {
@@ -33,15 +35,28 @@ impl Emitter<'_> {
     fn with_past(&mut self, x: Value, layer: &str, kind: &str, side: Side) -> Value {
         match side.history {
             History::Complete => x,
-            History::Cached => {
-                let shape = |length| [BATCH, self.spec.heads.into(), length, self.spec.head_width.into()];
-                let (past, present) = (shape(PAST), shape(PRESENT));
-                let past = self.graph.input(&format!("{layer}.past_{kind}"), ElementType::F32, &past);
-                let present = self.graph.concat(&[past, x], 2, present.to_vec());
+            History::Cached { parents, slot } => {
+                let (heads, width) = (self.spec.heads.into(), self.spec.head_width.into());
+                let length = if slot.is_some() { TARGET } else { PAST };
+                let past = self.past(&format!("{layer}.past_{kind}"), parents, &[heads, length, width]);
+                let present = match slot {
+                    Some(slot) => {
+                        let placed = self.graph.mul(x, slot); // [B, H, T, dh]
+                        self.graph.add(past, placed)
+                    }
+                    None => self.graph.concat(&[past, x], 2, vec![BATCH, heads, PRESENT, width]),
+                };
                 self.graph.output(&format!("{layer}.present_{kind}"), present);
                 present
             }
         }
+    }
+
+    /// The input `name`, a row of `shape` for each row of the step: that of its parent.
+    fn past(&mut self, name: &str, parents: Option<Value>, shape: &[Dim]) -> Value {
+        let rows = if parents.is_some() { ROWS_BEFORE } else { BATCH };
+        let past = self.graph.input(name, ElementType::F32, &[&[rows], shape].concat());
+        parents.map_or(past, |parents| self.graph.gather(past, parents))
     }
 
     /// The simpler simple recurrent unit (Kim et al., 2019): `relu(c_t)` with `c_t = f_t * c_(t-1) + (1 - f_t) * W x_t`.
@@ -70,9 +85,8 @@ impl Emitter<'_> {
                 let cells = self.graph.linear_recurrence(forget, kept, 1, self.spec.max_positions);
                 self.graph.reshape(cells, &[side.tokens, width])
             }
-            History::Cached => {
-                let name = format!("{layer}.past_cells");
-                let past = self.graph.input(&name, ElementType::F32, &[BATCH, width]);
+            History::Cached { parents, .. } => {
+                let past = self.past(&format!("{layer}.past_cells"), parents, &[width]);
                 let carried = self.graph.mul(forget, past);
                 let cells = self.graph.add(carried, kept);
                 self.graph.output(&format!("{layer}.present_cells"), cells);
@@ -88,7 +102,7 @@ impl Emitter<'_> {
             let query = e.linear(y, &format!("{name}.query"), e.spec.d_model, width);
             let (memory, mask) = match source {
                 Source::States { states, side } => (e.cross_keys_values(states, layer, side), side.mask),
-                Source::Cached { mask } => (e.cached_memory(layer), Some(mask)),
+                Source::Cached { mask, sentences } => (e.cached_memory(layer, sentences), Some(mask)),
             };
             let context = e.attention(query, memory, side, mask, None);
             e.linear(context, &format!("{name}.output"), width, e.spec.d_model)
@@ -104,10 +118,13 @@ impl Emitter<'_> {
         [parts[0], parts[1]].map(|x| self.heads(x, side))
     }
 
-    fn cached_memory(&mut self, layer: &str) -> [Value; 2] {
-        let shape = [BATCH, self.spec.heads.into(), SOURCE, self.spec.head_width.into()];
-        ["keys", "values"]
-            .map(|kind| self.graph.input(&format!("{layer}.cross_{kind}"), ElementType::F32, &shape))
+    fn cached_memory(&mut self, layer: &str, sentences: Option<Value>) -> [Value; 2] {
+        let rows = if sentences.is_some() { SENTENCES } else { BATCH };
+        let shape = [rows, self.spec.heads.into(), SOURCE, self.spec.head_width.into()];
+        ["keys", "values"].map(|kind| {
+            let all = self.graph.input(&format!("{layer}.cross_{kind}"), ElementType::F32, &shape);
+            sentences.map_or(all, |sentences| self.graph.gather(all, sentences))
+        })
     }
 
     /// `softmax(Q K^T * scale + bias + mask) V` in each head; queries `[B*T, H*dh]`, keys and values `[B, H, S, dh]`.

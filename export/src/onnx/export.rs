@@ -1,14 +1,14 @@
 //! A model as files that ONNX Runtime runs without this crate.
 
 use super::graph::Graph;
-use super::inference::{decoder_step, encoder};
-use super::serialize::Weights;
+use super::inference::{Cache, Interface, decoder_step, encoder};
+use super::serialize::{Storage, Weights};
 use crate::checkpoint::{Tensor, spec_words};
 use crate::quantize::check_schema;
-use siskin::format::write_atomically;
-use siskin::model::ModelSpec;
+use siskin::format::{Fingerprint, Layout, spell_fingerprint, write_atomically};
+use siskin::model::{ModelSpec, schema};
 use siskin::{Error, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// The name of the [encoder]'s file.
@@ -18,18 +18,45 @@ pub const DECODER_STEP: &str = "decoder_step.onnx";
 /// The name of the file with the weights of both.
 pub const WEIGHTS: &str = "weights.bin";
 
+/// What is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// What the graphs leave to their caller.
+    pub interface: Interface,
+    /// How matrices lie in the file of weights.
+    pub storage: Storage,
+}
+
 /// Writes the two graphs of a model and the file of their weights to `folder`, which is made if it is not there. Both
-/// graphs carry the spec as metadata, under the keys and with the words of a model file.
+/// graphs carry the spec as metadata, under the keys and with the words of a model file, besides `interface`, and `model`
+/// where they are made from a model file: its fingerprint, by which a delegate knows them.
 ///
 /// # Errors
 /// When the tensors are not those of the spec, or a file cannot be written.
-pub fn write(spec: &ModelSpec, tensors: &BTreeMap<String, Tensor>, folder: &Path) -> Result<()> {
+pub fn write(
+    spec: &ModelSpec,
+    tensors: &BTreeMap<String, Tensor>,
+    fingerprint: Option<Fingerprint>,
+    options: Options,
+    folder: &Path,
+) -> Result<()> {
     check_schema(spec, tensors)?;
     std::fs::create_dir_all(folder).map_err(|e| Error::io(format!("making {}", folder.display()), e))?;
-    let weights = Weights::new(WEIGHTS, tensors);
-    let facts = spec_words(spec)?;
+    let Options { interface, storage } = options;
+    let matrices = schema(spec).into_iter().filter(|entry| entry.layout == Layout::Panels);
+    let matrices: BTreeSet<String> = matrices.map(|entry| entry.name).collect();
+    let storage = |name: &str| if matrices.contains(name) { storage } else { Storage::F32 };
+    let weights = Weights::new(WEIGHTS, tensors, storage);
+    let mut facts = spec_words(spec)?;
+    let words = match interface {
+        Interface::Tokens => "tokens",
+        Interface::Delegate(Cache::Growing) => "delegate, growing cache",
+        Interface::Delegate(Cache::Fixed) => "delegate, fixed cache",
+    };
+    facts.insert("interface".into(), words.into());
+    facts.extend(fingerprint.map(|fingerprint| ("model".into(), spell_fingerprint(&fingerprint))));
     let model = |graph: Graph| graph.to_onnx_with_weights(&weights, &facts);
     write_atomically(&folder.join(WEIGHTS), weights.bytes())?;
-    write_atomically(&folder.join(ENCODER), &model(encoder(spec)?))?;
-    write_atomically(&folder.join(DECODER_STEP), &model(decoder_step(spec)?))
+    write_atomically(&folder.join(ENCODER), &model(encoder(spec, interface)?))?;
+    write_atomically(&folder.join(DECODER_STEP), &model(decoder_step(spec, interface)?))
 }

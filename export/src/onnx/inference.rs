@@ -3,7 +3,9 @@
 //! one step and into the next.
 
 use super::graph::{Constant, Dim, ElementType, Graph, Value};
-use super::transformer::{BATCH, Emitter, History, PRESENT, SOURCE, SOURCE_TOKENS, Side, Source};
+use super::transformer::{
+    BATCH, Emitter, History, Input, PRESENT, SENTENCES, SOURCE, SOURCE_TOKENS, Side, Source, TARGET,
+};
 use siskin::Result;
 use siskin::model::{Autoregression, ModelSpec, Positions};
 use siskin::nn::{Direction, distance_bucket};
@@ -14,33 +16,62 @@ const SOURCE_PAIRS: Dim = Dim::Symbol("source_pairs");
 /// What is added to the attention score of padding: no score is above it, and its exponential is 0.
 const MASKED: f32 = -1e9;
 
+/// What a graph leaves to its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interface {
+    /// Token ids come in. The caller puts the rows of the caches into the order of its hypotheses.
+    Tokens,
+    /// For `siskin`'s delegates: embedded tokens come in, and with them the row of the step before and the sentence that
+    /// each row continues, by which the graph takes the rows of its caches.
+    Delegate(Cache),
+}
+
+/// How keys and values of written tokens are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cache {
+    /// They grow with every step.
+    Growing,
+    /// They have room for the longest output from the start, as accelerators want it that know fixed shapes only.
+    Fixed,
+}
+
 /// The encoder, and the keys and values that each layer of the decoder takes of its output.
 ///
-/// Inputs: `source` `[B, S]`, token ids; `source_mask` `[B, S]`, 1 for a token and 0 for padding. Outputs, for each layer
-/// i of the decoder: `decoder.layers.{i}.cross_keys` and `.cross_values`, `[B, H, S, dh]`.
+/// Inputs: `source` `[B, S]`, token ids, or for a delegate `embeddings` `[B, S, D]`; `source_mask` `[B, S]`, 1 for a token
+/// and 0 for padding. Outputs, for each layer i of the decoder: `decoder.layers.{i}.cross_keys` and `.cross_values`,
+/// `[B, H, S, dh]`.
 ///
 /// # Errors
 /// Those of [`ModelSpec::validate`].
-pub fn encoder(spec: &ModelSpec) -> Result<Graph> {
+pub fn encoder(spec: &ModelSpec, interface: Interface) -> Result<Graph> {
     spec.validate()?;
     let mut emitter = Emitter::new(spec);
     let graph = &mut emitter.graph;
-    let ids = graph.input("source", ElementType::I64, &[BATCH, SOURCE]);
-    graph.bind("batch", ids, 0);
-    graph.bind("source", ids, 1);
-    let ids = graph.reshape(ids, &[SOURCE_TOKENS]);
-    let mask = source_mask(graph);
+    let rows = match interface {
+        Interface::Tokens => graph.input("source", ElementType::I64, &[BATCH, SOURCE]),
+        Interface::Delegate(_) => {
+            graph.input("embeddings", ElementType::F32, &[BATCH, SOURCE, spec.d_model.into()])
+        }
+    };
+    graph.bind("batch", rows, 0);
+    graph.bind("source", rows, 1);
+    let mask = source_mask(graph, BATCH);
     let count = graph.size("source");
     let range = graph.range(count, SOURCE);
     let bias = relative_bias(&mut emitter, "encoder", [range, range], [SOURCE, SOURCE], SOURCE_PAIRS);
     let graph = &mut emitter.graph;
-    let positions = graph.expand(range, &[BATCH, SOURCE]);
-    let positions = graph.reshape(positions, &[SOURCE_TOKENS]);
+    let input = match interface {
+        Interface::Tokens => {
+            let positions = graph.expand(range, &[BATCH, SOURCE]);
+            let [ids, positions] = [rows, positions].map(|x| graph.reshape(x, &[SOURCE_TOKENS]));
+            Input::Tokens { ids, positions: Some(positions) }
+        }
+        Interface::Delegate(_) => Input::Embedded(graph.reshape(rows, &[SOURCE_TOKENS, spec.d_model.into()])),
+    };
     let side = Side {
         length: SOURCE,
         tokens: SOURCE_TOKENS,
-        ids,
-        positions: Some(positions),
+        input,
         mask: Some(mask),
         bias,
         history: History::Complete,
@@ -63,48 +94,87 @@ pub fn encoder(spec: &ModelSpec) -> Result<Graph> {
 /// for each layer `.present_keys` and `.present_values` `[B, H, P + 1, dh]`, or `.present_cells` `[B, D]`: the past of the
 /// next step.
 ///
+/// For a delegate, `embeddings` `[B, D]` come in place of `tokens`, and with them `parents` and `sentences` `[B]`, by which
+/// rows of the past and of the encoder's outputs are taken; there may be more or fewer of these than B. Where the cache is
+/// fixed, the past is `[.., H, T, dh]`, zeros at first, and `past_mask` and `slot` `[T]` are 1 for the positions before
+/// the step's and for the step's.
+///
 /// # Errors
 /// Those of [`ModelSpec::validate`].
-pub fn decoder_step(spec: &ModelSpec) -> Result<Graph> {
+pub fn decoder_step(spec: &ModelSpec, interface: Interface) -> Result<Graph> {
     spec.validate()?;
     let mut emitter = Emitter::new(spec);
     let graph = &mut emitter.graph;
-    let ids = graph.input("tokens", ElementType::I64, &[BATCH]);
-    let position = graph.input("position", ElementType::I64, &[1.into()]);
-    graph.bind("batch", ids, 0);
-    let mask = source_mask(graph);
-    let bias = match spec.autoregression {
-        Autoregression::SelfAttention => {
-            let one = graph.constant(&[], Constant::I64(vec![1]));
-            let count = graph.add(position, one);
-            let keys = graph.range(count, PRESENT);
-            relative_bias(&mut emitter, "decoder", [position, keys], [1.into(), PRESENT], PRESENT)
+    let attends = spec.autoregression == Autoregression::SelfAttention;
+    let (rows, delegated) = match interface {
+        Interface::Tokens => (graph.input("tokens", ElementType::I64, &[BATCH]), false),
+        Interface::Delegate(_) => {
+            (graph.input("embeddings", ElementType::F32, &[BATCH, spec.d_model.into()]), true)
         }
-        Autoregression::Ssru => None,
     };
+    graph.bind("batch", rows, 0);
+    let biased = attends && matches!(spec.positions, Positions::Relative { .. });
+    let position = (biased || !delegated).then(|| graph.input("position", ElementType::I64, &[1.into()]));
+    let [parents, sentences] =
+        ["parents", "sentences"].map(|name| delegated.then(|| graph.input(name, ElementType::I64, &[BATCH])));
+    let source_mask = source_mask(graph, if delegated { SENTENCES } else { BATCH });
+    let source_mask = sentences.map_or(source_mask, |rows| graph.gather(source_mask, rows));
+    let fixed = (interface == Interface::Delegate(Cache::Fixed) && attends).then(|| fixed_cache(graph));
+    let keys = position.filter(|_| biased).map(|position| match fixed {
+        Some(_) => (position, graph.size("target"), TARGET),
+        None => {
+            let one = graph.constant(&[], Constant::I64(vec![1]));
+            (position, graph.add(position, one), PRESENT)
+        }
+    });
+    let bias = keys.and_then(|(position, count, length)| {
+        let keys = emitter.graph.range(count, length);
+        relative_bias(&mut emitter, "decoder", [position, keys], [1.into(), length], length)
+    });
     let side = Side {
         length: 1.into(),
         tokens: BATCH,
-        ids,
-        positions: Some(position),
-        mask: None,
+        input: match interface {
+            Interface::Tokens => Input::Tokens { ids: rows, positions: position },
+            Interface::Delegate(_) => Input::Embedded(rows),
+        },
+        mask: fixed.map(|(mask, _)| mask),
         bias,
-        history: History::Cached,
+        history: History::Cached { parents, slot: fixed.map(|(_, slot)| slot) },
     };
-    let states = emitter.decoder(side, Source::Cached { mask });
+    let states = emitter.decoder(side, Source::Cached { mask: source_mask, sentences });
     let logits = emitter.logits(states);
     emitter.graph.output("logits", logits);
     Ok(emitter.graph)
 }
 
-/// The input `source_mask` as what is added to attention scores, `[B, 1, 1, S]`.
-fn source_mask(graph: &mut Graph) -> Value {
-    let mask = graph.input("source_mask", ElementType::F32, &[BATCH, SOURCE]);
+/// The inputs `past_mask` and `slot` as what is added to attention scores, `[1, 1, 1, T]`, and as where keys and values
+/// go, `[1, 1, T, 1]`.
+fn fixed_cache(graph: &mut Graph) -> (Value, Value) {
+    let [past, slot] = ["past_mask", "slot"].map(|name| graph.input(name, ElementType::F32, &[TARGET]));
+    graph.bind("target", slot, 0);
+    let seen = graph.add(past, slot);
+    let mask = hiding(graph, seen);
+    let mask = graph.reshape(mask, &[1.into(), 1.into(), 1.into(), TARGET]);
+    (mask, graph.reshape(slot, &[1.into(), 1.into(), TARGET, 1.into()]))
+}
+
+/// The input `source_mask` as what is added to attention scores, `[rows, 1, 1, S]`.
+fn source_mask(graph: &mut Graph, rows: Dim) -> Value {
+    let mask = graph.input("source_mask", ElementType::F32, &[rows, SOURCE]);
     graph.bind("source", mask, 1);
+    if rows != BATCH {
+        graph.bind("sentences", mask, 0);
+    }
+    let added = hiding(graph, mask);
+    graph.reshape(added, &[rows, 1.into(), 1.into(), SOURCE])
+}
+
+/// What hides, added to attention scores, all that `mask` has no 1 for.
+fn hiding(graph: &mut Graph, mask: Value) -> Value {
     let one = graph.scalar(1.0);
-    let padding = graph.sub(one, mask);
-    let added = graph.scale(padding, MASKED);
-    graph.reshape(added, &[BATCH, 1.into(), 1.into(), SOURCE])
+    let hidden = graph.sub(one, mask);
+    graph.scale(hidden, MASKED)
 }
 
 /// The bias of `place` between `queries` and `keys`, two vectors of positions with `sizes` elements and `pairs` pairs.

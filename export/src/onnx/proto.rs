@@ -148,6 +148,10 @@ pub struct TensorProto {
 impl TensorProto {
     /// `external_data` says where the elements are.
     pub const EXTERNAL: i32 = 1;
+    /// The type of 8-bit signed integers.
+    pub const INT8: i32 = 3;
+    /// The type of half-precision numbers.
+    pub const FLOAT16: i32 = 10;
 }
 
 /// The name and type of an input or output.

@@ -6,6 +6,7 @@ use super::proto::{
     StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
 use crate::checkpoint::Tensor;
+use half::f16;
 use prost::Message;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -18,24 +19,60 @@ pub const IR_VERSION: i64 = 8;
 /// Tensors start at multiples of this in a file of weights, so that it can be mapped into memory page by page.
 const ALIGNMENT: usize = 4096;
 
+/// The greatest int8 value.
+const GREATEST: f32 = 127.0;
+
+/// How a matrix lies in a file of weights; graphs compute with the f32 that it stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// As it is.
+    F32,
+    /// Rounded to half precision, ties to even.
+    F16,
+    /// int8 with a scale for each row, by the rule of int8 model files: those of such a file come out as they are there.
+    Int8,
+}
+
 /// A file of weights that several models share.
 pub struct Weights {
     file: String,
     bytes: Vec<u8>,
-    spans: BTreeMap<String, Range<usize>>,
+    stored: BTreeMap<String, Stored>,
+}
+
+/// A tensor in a file of weights.
+struct Stored {
+    storage: Storage,
+    span: Range<usize>,
+    /// Of each row, where it is int8.
+    scales: Vec<f32>,
 }
 
 impl Weights {
-    /// `tensors` as a file that is called `file` and lies beside the models.
-    pub fn new(file: &str, tensors: &BTreeMap<String, Tensor>) -> Self {
-        let (mut bytes, mut spans) = (Vec::new(), BTreeMap::new());
+    /// `tensors` as a file that is called `file` and lies beside the models, each stored as `storage` says by its name.
+    pub fn new(file: &str, tensors: &BTreeMap<String, Tensor>, storage: impl Fn(&str) -> Storage) -> Self {
+        let (mut bytes, mut stored) = (Vec::new(), BTreeMap::new());
         for (name, tensor) in tensors {
             bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
-            let start = bytes.len();
-            bytes.extend(tensor.values.iter().flat_map(|x| x.to_le_bytes()));
-            spans.insert(name.clone(), start..bytes.len());
+            let (start, storage) = (bytes.len(), storage(name));
+            let mut scales = Vec::new();
+            let values = &tensor.values;
+            match storage {
+                Storage::F32 => bytes.extend(values.iter().flat_map(|x| x.to_le_bytes())),
+                Storage::F16 => bytes.extend(values.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes())),
+                Storage::Int8 => {
+                    for row in values.chunks_exact(tensor.dims[1]) {
+                        let scale = row.iter().fold(0f32, |most, x| most.max(x.abs())) / GREATEST;
+                        let step = if scale > 0.0 { scale } else { 1.0 };
+                        bytes.extend(row.iter().map(|x| (x / step).round_ties_even() as i8 as u8));
+                        scales.push(scale);
+                    }
+                }
+            }
+            let span = start..bytes.len();
+            stored.insert(name.clone(), Stored { storage, span, scales });
         }
-        Self { file: file.to_owned(), bytes, spans }
+        Self { file: file.to_owned(), bytes, stored }
     }
 
     /// The bytes of the file.
@@ -67,7 +104,14 @@ impl Graph {
         let mut model = self.model_proto();
         model.metadata_props = facts.iter().map(|(key, value)| entry(key, value.clone())).collect();
         if let Some(graph) = &mut model.graph {
-            graph.initializer.extend(self.parameters.iter().map(|&p| self.external_tensor(p, weights)));
+            let mut nodes = Vec::new();
+            for &parameter in &self.parameters {
+                let (tensors, widening) = self.external_tensors(parameter, weights);
+                graph.initializer.extend(tensors);
+                nodes.extend(widening);
+            }
+            nodes.append(&mut graph.node);
+            graph.node = nodes;
         }
         model.encode_to_vec()
     }
@@ -111,16 +155,47 @@ impl Graph {
         TensorProto { raw_data, ..self.tensor_header(value) }
     }
 
-    fn external_tensor(&self, value: Value, weights: &Weights) -> TensorProto {
-        let span = &weights.spans[self.name(value)];
-        TensorProto {
+    /// A parameter as it lies in the file of `weights`, and what makes it f32 where it is not.
+    fn external_tensors(&self, value: Value, weights: &Weights) -> (Vec<TensorProto>, Option<NodeProto>) {
+        let Stored { storage, span, scales } = &weights.stored[self.name(value)];
+        let header = self.tensor_header(value);
+        let external = |suffix: &str, data_type| TensorProto {
             external_data: vec![
                 entry("location", weights.file.clone()),
                 entry("offset", span.start.to_string()),
                 entry("length", span.len().to_string()),
             ],
             data_location: TensorProto::EXTERNAL,
-            ..self.tensor_header(value)
+            name: format!("{}{suffix}", header.name),
+            data_type,
+            ..header.clone()
+        };
+        let widening = |op: &str, inputs: &[&TensorProto], attribute| NodeProto {
+            input: inputs.iter().map(|tensor| tensor.name.clone()).collect(),
+            output: vec![header.name.clone()],
+            name: format!("{op}.{}", header.name),
+            op_type: op.into(),
+            attribute: vec![attribute],
+            domain: String::new(),
+        };
+        match storage {
+            Storage::F32 => (vec![external("", header.data_type)], None),
+            Storage::F16 => {
+                let half = external(".f16", TensorProto::FLOAT16);
+                let cast = widening("Cast", &[&half], int("to", i64::from(header.data_type)));
+                (vec![half], Some(cast))
+            }
+            Storage::Int8 => {
+                let steps = external(".int8", TensorProto::INT8);
+                let scales = TensorProto {
+                    dims: vec![scales.len() as i64],
+                    name: format!("{}.scales", header.name),
+                    raw_data: scales.iter().flat_map(|x| x.to_le_bytes()).collect(),
+                    ..header.clone()
+                };
+                let product = widening("DequantizeLinear", &[&steps, &scales], int("axis", 0));
+                (vec![steps, scales], Some(product))
+            }
         }
     }
 

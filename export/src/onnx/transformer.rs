@@ -26,6 +26,10 @@ pub const TARGET_TOKENS: Dim = Dim::Symbol("target_tokens");
 pub const PAST: Dim = Dim::Symbol("past");
 /// The same and the step's own.
 pub const PRESENT: Dim = Dim::Symbol("present");
+/// Rows of the step before, where they are not those of the step.
+pub const ROWS_BEFORE: Dim = Dim::Symbol("rows_before");
+/// Sentences, where they are not the rows of the step.
+pub const SENTENCES: Dim = Dim::Symbol("sentences");
 /// Source times source.
 const SOURCE_PAIRS: Dim = Dim::Symbol("source_pairs");
 /// Target times target.
@@ -137,10 +141,8 @@ pub(super) struct Side {
     pub length: Dim,
     /// B * L.
     pub tokens: Dim,
-    /// The tokens, `[B*L]`.
-    pub ids: Value,
-    /// Where they stand, `[B*L]` or one for all; not read where positions are not added to embeddings.
-    pub positions: Option<Value>,
+    /// The tokens.
+    pub input: Input,
     /// What is added to the scores of self-attention to hide keys.
     pub mask: Option<Value>,
     /// What relative positions add to them, `[1, H, L, keys]`.
@@ -149,13 +151,32 @@ pub(super) struct Side {
     pub history: History,
 }
 
+/// The tokens of a [`Side`].
+#[derive(Clone, Copy)]
+pub(super) enum Input {
+    /// Their ids, `[B*L]`.
+    Tokens {
+        ids: Value,
+        /// Where they stand, `[B*L]` or one for all; not read where positions are not added to embeddings.
+        positions: Option<Value>,
+    },
+    /// What the first layer reads, `[B*L, D]`.
+    Embedded(Value),
+}
+
 /// Where a stack finds the tokens before those of its [`Side`].
 #[derive(Clone, Copy)]
 pub(super) enum History {
     /// There are none: the side has whole sentences.
     Complete,
     /// Their keys and values, or cells, are inputs of the graph; with those of the side they are outputs.
-    Cached,
+    Cached {
+        /// The row of the inputs that each row of the side continues, `[B]`; without it, each its own.
+        parents: Option<Value>,
+        /// 1 where keys and values of the side are added to those of the inputs, `[1, 1, T, 1]`; without it they are put
+        /// behind them.
+        slot: Option<Value>,
+    },
 }
 
 /// Where the decoder finds the source.
@@ -163,8 +184,13 @@ pub(super) enum History {
 pub(super) enum Source {
     /// In the output of the encoder, `[B*S, D]`.
     States { states: Value, side: Side },
-    /// In keys and values that are inputs of the graph; `mask` is added to attention scores.
-    Cached { mask: Value },
+    /// In keys and values that are inputs of the graph.
+    Cached {
+        /// Added to attention scores.
+        mask: Value,
+        /// The sentence of the inputs that each row attends to, `[B]`; without it, each its own.
+        sentences: Option<Value>,
+    },
 }
 
 impl<'a> Emitter<'a> {
@@ -212,13 +238,13 @@ impl<'a> Emitter<'a> {
         let coded = matches!(self.spec.positions, Positions::Sinusoidal(_) | Positions::Learned { .. });
         let positions =
             coded.then(|| self.graph.input(&format!("{name}_positions"), ElementType::I64, &[tokens]));
-        Side { length, tokens, ids, positions, mask: Some(mask), bias, history: History::Complete }
+        let input = Input::Tokens { ids, positions };
+        Side { length, tokens, input, mask: Some(mask), bias, history: History::Complete }
     }
 
     /// The encoder's output, `[B*S, D]`.
     pub fn encoder(&mut self, side: Side) -> Value {
-        let table = self.matrix("embedding.source.weight", self.spec.source_vocabulary, self.spec.d_model);
-        let mut x = self.embed(table, "encoder", side);
+        let mut x = self.embed("encoder", side);
         for i in 0..self.spec.encoder_layers {
             let layer = format!("encoder.layers.{i}");
             x = self.self_attention(x, &layer, side);
@@ -229,8 +255,7 @@ impl<'a> Emitter<'a> {
 
     /// The decoder's output, `[B*T, D]`.
     pub fn decoder(&mut self, side: Side, source: Source) -> Value {
-        let table = self.target_table();
-        let mut y = self.embed(table, "decoder", side);
+        let mut y = self.embed("decoder", side);
         for i in 0..self.spec.decoder_layers {
             let layer = format!("decoder.layers.{i}");
             y = match self.spec.autoregression {
@@ -275,19 +300,26 @@ impl<'a> Emitter<'a> {
 
     fn target_table(&mut self) -> Value {
         match self.spec.tying {
-            Tying::All | Tying::Embeddings => {
-                self.matrix("embedding.source.weight", self.spec.source_vocabulary, self.spec.d_model)
-            }
+            Tying::All | Tying::Embeddings => self.source_table(),
             Tying::Decoder | Tying::None => {
                 self.matrix("embedding.target.weight", self.spec.target_vocabulary, self.spec.d_model)
             }
         }
     }
 
-    fn embed(&mut self, table: Value, place: &str, side: Side) -> Value {
-        let x = self.graph.gather(table, side.ids); // [tokens, D]
+    fn source_table(&mut self) -> Value {
+        self.matrix("embedding.source.weight", self.spec.source_vocabulary, self.spec.d_model)
+    }
+
+    fn embed(&mut self, place: &str, side: Side) -> Value {
+        let (ids, positions) = match side.input {
+            Input::Embedded(rows) => return rows,
+            Input::Tokens { ids, positions } => (ids, positions),
+        };
+        let table = if place == "encoder" { self.source_table() } else { self.target_table() };
+        let x = self.graph.gather(table, ids); // [tokens, D]
         let x = self.scaled(x, self.spec.embedding_scale);
-        let x = self.with_positions(x, place, side.positions);
+        let x = self.with_positions(x, place, positions);
         let x = match self.spec.embedding_norm {
             Presence::Present => self.norm(x, &format!("{place}.embedding_norm")),
             Presence::Absent => x,

@@ -1,0 +1,216 @@
+//! The engine: graphs, and what goes from one of their runs to the next.
+
+use alloc::sync::Arc;
+use ort::memory::Allocator;
+use ort::session::{Session, SessionInputValue};
+use ort::value::{DynTensor, DynValue, Tensor, ValueType};
+use std::borrow::Cow;
+use std::fmt::Display;
+
+use super::graphs::{Cache, Graphs};
+use super::provider::Memory;
+use crate::delegate::{Embeddings, Engine, Placement, Step, failed};
+use crate::error::{Error, Result};
+use crate::model::{Model, SessionShape};
+
+type Inputs<'a> = Vec<(Cow<'a, str>, SessionInputValue<'a>)>;
+
+/// Runs the graphs of a model.
+pub struct OrtEngine {
+    graphs: Graphs,
+    embeddings: Embeddings,
+    shape: SessionShape,
+    /// D.
+    width: usize,
+    /// What every step reads of the source: keys and values of each layer, and the mask [B, S].
+    memory: Vec<(String, DynValue)>,
+    /// Sentences in it.
+    sentences: usize,
+    /// The inputs of the next step that are outputs of the last.
+    past: Vec<(String, DynValue)>,
+    /// [M, V], and behind it those of padding rows.
+    logits: Vec<f32>,
+    /// Values of a step's logits that are of rows.
+    used: usize,
+    placement: Placement,
+    provider_memory: Memory,
+}
+
+impl OrtEngine {
+    /// An engine for batches of at most `shape`, computing at `place`.
+    ///
+    /// # Errors
+    /// Those of [`Embeddings::new`].
+    pub fn new(
+        model: &Arc<Model>,
+        shape: &SessionShape,
+        graphs: Graphs,
+        place: String,
+        provider_memory: Memory,
+    ) -> Result<Self> {
+        Ok(Self {
+            graphs,
+            embeddings: Embeddings::new(Arc::clone(model), shape)?,
+            shape: *shape,
+            width: model.spec().d_model,
+            memory: Vec::new(),
+            sentences: 0,
+            past: Vec::new(),
+            logits: Vec::new(),
+            used: 0,
+            placement: Placement { encoder: place.clone(), decoder: place, ..Placement::default() },
+            provider_memory,
+        })
+    }
+
+    /// The rows that a step is padded to.
+    fn rows(&self, rows: usize) -> usize {
+        match self.graphs.cache {
+            Cache::Growing => rows,
+            Cache::Fixed => self.shape.batch * self.shape.beam,
+        }
+    }
+
+    /// The inputs of a step that say which rows it has and where they stand.
+    fn step_inputs(&mut self, step: &Step<'_>) -> Result<Vec<(String, DynValue)>> {
+        let rows = self.rows(step.tokens.len());
+        let mut x = vec![0.0; rows * self.width];
+        self.embeddings.target(step.tokens, step.position, &mut x[..step.tokens.len() * self.width]);
+        let padded = |values: &[u32]| {
+            let padding = std::iter::repeat_n(0, rows - values.len());
+            values.iter().map(|&value| i64::from(value)).chain(padding).collect::<Vec<_>>()
+        };
+        let positions = |one: &dyn Fn(usize) -> bool| {
+            (0..self.shape.target_length).map(|i| f32::from(u8::from(one(i)))).collect::<Vec<_>>()
+        };
+        let length = self.shape.target_length;
+        let at = step.position;
+        let mut inputs = vec![
+            ("embeddings".to_owned(), tensor(vec![rows, self.width], x)?),
+            ("parents".to_owned(), integers(padded(step.parents))?),
+            ("sentences".to_owned(), integers(padded(step.sentences))?),
+            ("position".to_owned(), integers(vec![at as i64])?),
+            ("past_mask".to_owned(), tensor(vec![length], positions(&|i| i < at))?),
+            ("slot".to_owned(), tensor(vec![length], positions(&|i| i == at))?),
+        ];
+        // A graph lacks the inputs that its model has no use for.
+        let known = |name: &str| self.graphs.step.inputs().iter().any(|input| input.name() == name);
+        inputs.retain(|(name, _)| known(name));
+        Ok(inputs)
+    }
+}
+
+impl Engine for OrtEngine {
+    fn encode(&mut self, sources: &[&[u32]]) -> Result<()> {
+        let longest = sources.iter().map(|source| source.len()).max().unwrap_or(1);
+        let (batch, length) = match self.graphs.cache {
+            Cache::Growing => (sources.len(), longest),
+            Cache::Fixed => (self.shape.batch, self.shape.source_length),
+        };
+        let mut x = vec![0.0; batch * length * self.width]; // [B, S, D]
+        let mut mask = vec![0.0; batch * length]; // [B, S]
+        for (i, source) in sources.iter().enumerate() {
+            let first = i * length;
+            self.embeddings.source(source, &mut x[first * self.width..][..source.len() * self.width]);
+            mask[first..first + source.len()].fill(1.0);
+        }
+        let mask = tensor(vec![batch, length], mask)?;
+        let x = tensor(vec![batch, length, self.width], x)?;
+        let inputs: Inputs<'_> =
+            vec![("embeddings".into(), (&x).into()), ("source_mask".into(), (&mask).into())];
+        let outputs = self.graphs.encoder.run(inputs).map_err(|error| answered("encoding", &error))?;
+        self.memory = outputs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        self.memory.push(("source_mask".to_owned(), mask));
+        self.sentences = sources.len();
+        Ok(())
+    }
+
+    fn start(&mut self) -> Result<()> {
+        let (rows, length) = match self.graphs.cache {
+            Cache::Growing => (self.sentences, 0),
+            Cache::Fixed => (self.rows(0), self.shape.target_length),
+        };
+        self.past = empty_past(&self.graphs.step, rows, length)?;
+        Ok(())
+    }
+
+    fn step(&mut self, step: &Step<'_>) -> Result<()> {
+        let own = self.step_inputs(step)?;
+        let past = core::mem::take(&mut self.past);
+        let handed: u64 = own.iter().map(|(_, value)| bytes(value)).sum();
+        let kept: u64 = self.memory.iter().chain(&past).map(|(_, value)| bytes(value)).sum();
+        let inputs: Inputs<'_> = own
+            .iter()
+            .chain(&self.memory)
+            .chain(&past)
+            .map(|(name, value)| (Cow::from(name.as_str()), value.into()))
+            .collect();
+        let mut outputs = self.graphs.step.run(inputs).map_err(|error| answered("a step", &error))?;
+        let logits = outputs.remove("logits").ok_or_else(|| failed("the graph gives no logits"))?;
+        let (shape, values) =
+            logits.try_extract_tensor::<f32>().map_err(|error| answered("reading logits", &error))?;
+        self.logits.clear();
+        self.logits.extend_from_slice(values);
+        self.used = step.tokens.len() * shape.last().map_or(0, |&columns| columns as usize);
+        self.past =
+            outputs.into_iter().map(|(name, value)| (name.replace("present", "past"), value)).collect();
+        let made: u64 = self.past.iter().map(|(_, value)| bytes(value)).sum();
+        let (there, back) = match self.provider_memory {
+            Memory::Host => (0, 0),
+            Memory::Device => (kept, made),
+        };
+        self.placement.to_device = handed + there;
+        self.placement.from_device = bytes(&logits) + back;
+        Ok(())
+    }
+
+    fn logits(&mut self) -> &mut [f32] {
+        let used = self.used.min(self.logits.len());
+        &mut self.logits[..used]
+    }
+
+    fn placement(&self) -> Placement {
+        self.placement.clone()
+    }
+}
+
+/// Zeros for the caches of `rows` rows with room for `length` tokens.
+fn empty_past(step: &Session, rows: usize, length: usize) -> Result<Vec<(String, DynValue)>> {
+    let caches = step.inputs().iter().filter(|input| input.name().contains(".past_"));
+    let empty = |input: &ort::value::Outlet| {
+        let ValueType::Tensor { ty, shape, .. } = input.dtype() else {
+            return Err(failed(format!("{} is no tensor", input.name())));
+        };
+        let mut shape: Vec<i64> = shape.iter().copied().collect();
+        shape[0] = rows as i64;
+        if let [_, _, keys, _] = &mut shape[..] {
+            *keys = length as i64;
+        }
+        let zeros = DynTensor::new(&Allocator::default(), *ty, shape);
+        let zeros = zeros.map_err(|error| answered("making caches", &error))?;
+        Ok((input.name().to_owned(), zeros.into_dyn()))
+    };
+    caches.map(empty).collect()
+}
+
+fn tensor(shape: Vec<usize>, values: Vec<f32>) -> Result<DynValue> {
+    let tensor = Tensor::from_array((shape, values)).map_err(|error| answered("making an input", &error))?;
+    Ok(tensor.into_dyn())
+}
+
+fn integers(values: Vec<i64>) -> Result<DynValue> {
+    let tensor = Tensor::from_array((vec![values.len()], values));
+    Ok(tensor.map_err(|error| answered("making an input", &error))?.into_dyn())
+}
+
+/// Bytes of a tensor.
+fn bytes(value: &DynValue) -> u64 {
+    match value.dtype() {
+        ValueType::Tensor { ty, shape, .. } => ty.byte_size(shape.num_elements()).unwrap_or(0) as u64,
+        _ => 0,
+    }
+}
+
+fn answered(doing: &str, error: &dyn Display) -> Error {
+    failed(format!("{doing}: ONNX Runtime answered: {error}"))
+}
