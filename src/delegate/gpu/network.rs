@@ -406,3 +406,6 @@ impl<'a> Recorder<'a> {
         self.dispatches.push(Dispatch { narrow, wide, bindings });
     }
 }
+
+#[cfg(test)]
+mod conformance;
