@@ -11,8 +11,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use siskin::kernels::{Activation, Activations, Attention, Epilogue, Kernels, Keys, RowIndex, Rows};
-use siskin::tensor::f16;
-use siskin::tensor::{ColumnsMut, Dtype, Matrix, PANEL_ROWS, Panels};
+use siskin::tensor::{ColumnsMut, Dtype, I4_COLUMNS, I4Block, Matrix, PANEL_ROWS, PackedMatrix, Panels, f16};
 
 /// Outputs and inputs: an attention projection, both halves of a feed-forward block, a vocabulary.
 const SHAPES: [(usize, usize); 4] = [(512, 512), (2048, 512), (512, 2048), (32_000, 512)];
@@ -27,12 +26,13 @@ struct Weights {
     int8: Vec<i8>,
     scales: Vec<f32>,
     sums: Vec<i32>,
+    int4: PackedMatrix,
     half: Vec<f16>,
     single: Vec<f32>,
 }
 
 impl Weights {
-    /// N and K are multiples of 8, so that every element is one of the matrix.
+    /// N and K are multiples of 32, so that every element is one of the matrix.
     fn new(n: usize, k: usize) -> Self {
         let int8: Vec<i8> = (0..n * k).map(|i| (i * 37 % 255) as u8 as i8).map(|w| w.max(-127)).collect();
         let mut sums = vec![0; n];
@@ -41,11 +41,13 @@ impl Weights {
         }
         let single: Vec<f32> = int8.iter().map(|&w| f32::from(w) / 127.0).collect();
         let half = single.iter().map(|&w| f16::from_f32(w)).collect();
-        Self { n, k, int8, scales: vec![0.01; n], sums, half, single }
+        let int4 = PackedMatrix::pack(Dtype::I4, n, k, &single).expect("finite weights");
+        Self { n, k, int8, scales: vec![0.01; n], sums, int4, half, single }
     }
 
     fn matrix(&self, dtype: Dtype) -> Matrix<'_> {
         let panels = match dtype {
+            Dtype::I4 => return self.int4.view(),
             Dtype::I8 => Panels::I8 { values: &self.int8, scales: &self.scales, sums: &self.sums },
             Dtype::F16 => Panels::F16(&self.half),
             Dtype::F32 => Panels::F32(&self.single),
@@ -71,7 +73,7 @@ fn products(kernels: &Kernels, weights: &Weights, dtype: Dtype, m: usize) {
     let (n, k, matrix) = (weights.n, weights.k, weights.matrix(dtype));
     let (values, scales, rows) = (vec![77i8; m * k], vec![0.01; m], vec![0.5; m * k]);
     let activations = match dtype {
-        Dtype::I8 => Activations::I8 { values: &values, scales: &scales },
+        Dtype::I8 | Dtype::I4 => Activations::I8 { values: &values, scales: &scales },
         _ => Activations::F32 { rows: &rows },
     };
     let mut out = vec![0.0; m * n];
@@ -80,11 +82,12 @@ fn products(kernels: &Kernels, weights: &Weights, dtype: Dtype, m: usize) {
         kernels.gemm(activations, &matrix, &Epilogue::NONE, 0..matrix.panels(), out);
     });
     let size = match dtype {
-        Dtype::I8 => 1,
-        Dtype::F16 => 2,
-        Dtype::F32 => 4,
+        Dtype::I4 => size_of::<I4Block>() as f64 / (PANEL_ROWS * I4_COLUMNS) as f64,
+        Dtype::I8 => 1.0,
+        Dtype::F16 => 2.0,
+        Dtype::F32 => 4.0,
     };
-    let (bytes, macs) = ((n * k * size) as f64, (m * n * k) as f64);
+    let (bytes, macs) = ((n * k) as f64 * size, (m * n * k) as f64);
     let (bandwidth, speed) = (bytes / time * 1e-9, macs / time * 1e-9);
     println!(
         "{dtype:?} {m:>4} x {n:>5} x {k:>4}: {bandwidth:7.1} GB/s {speed:7.1} G MAC/s {:9.1} us",
@@ -178,8 +181,9 @@ fn rows(kernels: &Kernels) {
         index: RowIndex::Range { first: 0, count: n },
     };
     let query = vec![0.2; heads * width];
-    let attention =
-        Attention { query: &query, keys: Keys::Rows(part), values: part, heads, scale: 0.125, bias: None };
+    let queries = Rows { data: &query, index: RowIndex::Range { first: 0, count: 1 }, ..part };
+    let keys = Keys::Rows(part);
+    let attention = Attention { queries, keys, values: part, heads, width, scale: 0.125, bias: None };
     let (mut p, mut out) = (vec![0.0; heads * n], vec![0.0; heads * width]);
     let time = seconds(|| kernels.attend(black_box(&attention), &mut p, &mut out));
     let macs = (2 * n * heads * width) as f64;
@@ -194,7 +198,7 @@ fn main() {
             continue;
         }
         println!("\n{}", kernels.names().map(|name| name.to_string()).join("  "));
-        for dtype in [Dtype::I8, Dtype::F16, Dtype::F32] {
+        for dtype in [Dtype::I8, Dtype::I4, Dtype::F16, Dtype::F32] {
             for m in [1, 4, 16, 100] {
                 weights
                     .iter()

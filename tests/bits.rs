@@ -12,7 +12,8 @@ use siskin::tensor::{AlignedBytes, Dtype};
 use support::{Random, random_model, specs};
 
 /// Of all ids and score bits of a model, on any CPU: new ones only with a change of `docs/numerics.md`.
-const FINGERPRINTS: [(&str, Dtype, u64); 5] = [
+const FINGERPRINTS: [(&str, Dtype, u64); 6] = [
+    ("marian", Dtype::I4, 0x95c3_a753_5ddf_1c07),
     ("marian", Dtype::I8, 0x34f1_10d3_363d_a32d),
     ("marian", Dtype::F16, 0x7e4b_572e_ccfe_37d6),
     ("marian", Dtype::F32, 0x8e10_2102_a2b3_c17a),
@@ -32,7 +33,7 @@ fn runs(dtype: Dtype) -> &'static [(usize, usize)] {
             &[(1, 1), (1, 2), (16, 1), (16, 2), (64, 1), (64, 2)]
         }
         Dtype::I8 => &[(1, 1), (16, 2), (64, 2)],
-        Dtype::F16 | Dtype::F32 => &[(1, 1), (16, 2)],
+        Dtype::I4 | Dtype::F16 | Dtype::F32 => &[(1, 1), (16, 2)],
     }
 }
 

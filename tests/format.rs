@@ -299,6 +299,36 @@ fn weights_that_kernels_must_not_see_are_refused() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn int4_that_kernels_must_not_see_is_refused() -> Result<()> {
+    let weights: Vec<f32> = (0..9 * 64).map(|i| ((i * 13) % 29) as f32 - 14.0).collect();
+    let matrix = PackedMatrix::pack(Dtype::I4, 9, 64, &weights)?;
+    let mut writer = Writer::new();
+    writer.matrix("i4", matrix.view());
+    let whole = writer.finish();
+    open(&whole)?;
+    let aligned = AlignedBytes::copy_of(&whole);
+    let file = File::parse(aligned.as_slice())?;
+    let i4s = file.tensors().get("i4").expect("it was written");
+    assert_eq!(i4s.values.len(), 2 * 2 * 136);
+    let cases: [(&str, usize, &[u8]); 6] = [
+        ("a value of -8", i4s.values.start, &[0x08]),
+        ("a step of 19", i4s.values.start + 128, &[19]),
+        ("a value in a padding row", i4s.values.end - 12, &[1]),
+        ("a step of a padding row", i4s.values.end - 1, &[1]),
+        ("a scale of a padding row", i4s.scales.end - 4, &1.0f32.to_le_bytes()),
+        ("a wrong sum", i4s.sums.start, &[0x55]),
+    ];
+    for (what, at, value) in cases {
+        let mut bytes = whole.clone();
+        bytes[at..at + value.len()].copy_from_slice(value);
+        let error = open(&sealed(bytes)).expect_err(what);
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{what}: {error}");
+        assert!(error.to_string().contains("\"i4\""), "{what}: {error}");
+    }
+    Ok(())
+}
+
 fn folder(name: &str) -> std::path::PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = std::fs::remove_dir_all(&folder);

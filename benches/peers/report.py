@@ -45,6 +45,10 @@ def best(results):
     return min(results, key=per_token, default=None)
 
 
+def is_ours(result, precision):
+    return result["peer"] == OURS and result["precision"] == precision
+
+
 def table(group):
     """Markdown: everyone by kind, the fastest first, then ours beside the best peer and the bound."""
     lines = [
@@ -59,11 +63,14 @@ def table(group):
     conclusions = []
     for kind in dict.fromkeys(result["kind"] for result in group["results"]):
         results = [result for result in group["results"] if result["kind"] == kind]
-        ours = best([result for result in results if result["peer"] == OURS])
+        ours = best([result for result in results if is_ours(result, "int8")])
         peer = best([result for result in results if result["peer"] != OURS])
         lines += [row(result, ours, results) for result in sorted(results, key=per_token)]
         if ours:
             conclusions.append(f"- {kind}: {conclusion(ours, peer, group['bounds'][kind])}")
+        if smaller := best([result for result in results if is_ours(result, "int4")]):
+            # The bound is that of int8 weights.
+            conclusions.append(f"- {kind}: {conclusion(smaller, peer, bound=None)}")
     return "\n".join([*lines, "", *conclusions, ""])
 
 

@@ -66,7 +66,7 @@ class Models:
         return folder, [file for file in folder.iterdir() if file.name not in unused]
 
     def ours(self, path, runner):
-        model, listed = Path(f"{path}-{runner.precision}.siskin"), Path(f"{path}-listed.siskin")
+        model, listed = Path(f"{path}-{runner.precision}.siskin"), Path(f"{path}-{runner.precision}-listed.siskin")
         writer = self.cargo / "release/model"
         if newer(writer, model):
             subprocess.run([writer, f"{path}.safetensors", runner.precision, model], check=True)

@@ -96,7 +96,7 @@ OURS = "siskin"
 PEERS = {
     OURS: dict(
         decoders=["self_attention", "ssru"], shortlist=True, beam=True, splits=["threads", "workers"],
-        precisions=["int8", "float32"],
+        precisions=["int8", "int4", "float32"],
     ),
     "ctranslate2": dict(shortlist=True, beam=True, splits=["threads", "workers"], precisions=["int8", "float32"]),
     "bergamot": dict(decoders=["self_attention", "ssru"], shortlist=True, beam=True, splits=["workers"], t5=False),
@@ -122,7 +122,7 @@ def runners(shape, workload):
             for listed in [False, True][: 2 if can.get("shortlist") and not t5 else 1]:
                 for precision in precisions:
                     # Float32 is there to compare outputs with, once.
-                    if precision != "int8" and len(precisions) > 1 and (listed or decoder == "ssru" or workload != "a"):
+                    if precision == "float32" and len(precisions) > 1 and (listed or decoder == "ssru" or workload != "a"):
                         continue
                     yield from (Runner(peer, precision, decoder, listed, split) for split in splits)
 

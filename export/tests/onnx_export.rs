@@ -6,6 +6,8 @@ mod setup;
 use ort::session::{Session, SessionInputValue, SessionOutputs};
 use ort::value::Tensor;
 use setup::{library_is_missing, specs};
+use siskin::Translator;
+use siskin::decode::Strategy;
 use siskin::format::{File, MetadataBuilder};
 use siskin::model::{self, Alignment, Autoregression, Model, ModelSpec, SessionShape, ShortlistMode};
 use siskin::pipeline::Generation;
@@ -20,6 +22,7 @@ use siskin_export::quantize::{Precision, write_model};
 use siskin_export::source::ctranslate2;
 use siskin_export::train::initialization::initialize;
 use siskin_export::train::random::Random;
+use siskin_export::train::warm_start::read_model;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -276,5 +279,43 @@ fn the_command_exports_model_files() {
         let read = |folder: &Path| std::fs::read(folder.join(file)).unwrap();
         assert!(read(&folder) == read(&out), "{file} differs");
     }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn plain_python_decodes_as_the_runtime_does() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/onnx_decode.py");
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/en-de/en-de.siskin");
+    let installed = Command::new("python3").args(["-c", "import numpy, onnxruntime"]).output();
+    if !installed.is_ok_and(|output| output.status.success()) {
+        eprintln!("SKIPPED: Python has no onnxruntime: `pip install onnxruntime==1.32.0`");
+        return;
+    }
+    let (spec, tensors) = read_model(&model).unwrap();
+    let folder = folder("python");
+    write(&spec, &tensors, None, FOR_PROGRAMS, &folder).unwrap();
+    let shipped = AlignedBytes::copy_of(&std::fs::read(&model).unwrap());
+    let golden = File::parse(shipped.as_slice()).unwrap().golden().unwrap();
+    let sources: Vec<Vec<u32>> = golden.iter().map(|sentence| sentence.source.iter().collect()).collect();
+    let line = |ids: &Vec<u32>| ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
+    let input = folder.join("sources.txt");
+    std::fs::write(&input, sources.iter().map(line).collect::<Vec<_>>().join("\n")).unwrap();
+    let found = Command::new("python3")
+        .arg(example)
+        .arg(&folder)
+        .stdin(std::fs::File::open(&input).unwrap())
+        .output()
+        .unwrap();
+    assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
+
+    let checkpoint = Checkpoint { tensors, ..checkpoint(&spec) };
+    let wide = AlignedBytes::copy_of(&write_model(&checkpoint, Precision::F32).unwrap());
+    let translator = Translator::new(Arc::new(Model::from_bytes(wide).unwrap())).unwrap();
+    let mut options = translator.options().clone();
+    (options.decode.strategy, options.decode.max_length) = (Strategy::Greedy, spec.max_positions);
+    let mut translator = translator.with_options(options).unwrap();
+    let expected = translator.run_all(&sources.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap();
+    let expected: Vec<String> = expected.iter().map(|output| line(&output.hypotheses[0].tokens)).collect();
+    assert_eq!(String::from_utf8(found.stdout).unwrap().lines().collect::<Vec<_>>(), expected);
     std::fs::remove_dir_all(folder).unwrap();
 }

@@ -2,7 +2,7 @@
 
 mod data;
 
-use siskin::format::{File, SectionKind};
+use siskin::format::{File, Layout, SectionKind};
 use siskin::kernels::Kernels;
 use siskin::model::Model;
 use siskin::tensor::{AlignedBytes, Dtype};
@@ -114,6 +114,32 @@ fn a_budget_keeps_what_loses_most_for_its_bytes() {
     let error = keep(int8.len() - 1).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidOption);
     assert!(error.to_string().contains(&format!("{} bytes with int8 alone", int8.len())), "{error}");
+}
+
+#[test]
+fn int4_is_smaller_and_a_budget_gives_back_what_it_loses_most_by() {
+    let Some(folder) = data::folder("translit-aren") else { return };
+    let checkpoint = checkpoint(&folder);
+    let calibration = calibration(&folder, &checkpoint);
+    let [int8, int4] = [Precision::I8, Precision::I4].map(|p| write_model(&checkpoint, p).unwrap());
+    assert!(int4.len() * 6 < int8.len() * 5, "{} and {} bytes", int4.len(), int8.len());
+    let aligned = AlignedBytes::copy_of(&int4);
+    for tensor in File::parse(aligned.as_slice()).unwrap().tensors().iter() {
+        let is_outside = tensor.name.starts_with("embedding.") || tensor.name.starts_with("output.");
+        let is_narrow = is_outside || tensor.name.contains(".ffn.");
+        match tensor.tensor.layout {
+            Layout::Rows => assert_eq!(tensor.tensor.dtype, Dtype::F32),
+            Layout::Panels => assert_eq!(tensor.tensor.dtype == Dtype::I4, is_narrow, "{}", tensor.name),
+        }
+    }
+    let mut quantization = Quantization::from(Precision::I4);
+    let found = calibration.sensitivities(&checkpoint, Precision::I4, |_| ()).unwrap();
+    let budget = (int4.len() + int8.len()) / 2;
+    let mixed = keep_wider(&mut quantization, &found, budget, |q| q.write(&checkpoint)).unwrap();
+    assert!(quantization.kept.values().all(|kept| kept.precision == Precision::I8));
+    let [int4, mixed, int8] = [&int4, &mixed, &int8].map(|bytes| calibration.loss(bytes).unwrap().divergence);
+    println!("divergence: int4 {int4:.2e}, {} kept {mixed:.2e}, int8 {int8:.2e}", quantization.kept.len());
+    assert!(int8 < 0.1 * int4 && mixed < 0.7 * int4 && int4 < 0.1, "{int4} {mixed} {int8}");
 }
 
 #[test]

@@ -132,7 +132,7 @@ fn print(file: &File<'_>, options: Options, out: &mut dyn Write) -> io::Result<(
 /// How many tensors and parameters there are, and of which types.
 fn summary(file: &File<'_>) -> String {
     let mut parts = Vec::new();
-    for dtype in [Dtype::F32, Dtype::F16, Dtype::I8] {
+    for dtype in [Dtype::F32, Dtype::F16, Dtype::I8, Dtype::I4] {
         let of_type = file.tensors().iter().filter(|tensor| tensor.tensor.dtype == dtype);
         let parameters: usize = of_type.map(|tensor| parameters(&tensor)).sum();
         if parameters > 0 {
@@ -151,6 +151,7 @@ fn dtype_name(dtype: Dtype) -> &'static str {
         Dtype::F32 => "f32",
         Dtype::F16 => "f16",
         Dtype::I8 => "int8",
+        Dtype::I4 => "int4",
     }
 }
 

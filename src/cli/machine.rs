@@ -34,7 +34,7 @@ pub(super) fn kernel_names(model: &Model) -> Vec<String> {
             .iter()
             .any(|tensor| tensor.tensor.layout == Layout::Panels && tensor.tensor.dtype == dtype)
     };
-    let names = [Dtype::I8, Dtype::F16, Dtype::F32].into_iter().zip(model.kernels().names());
+    let names = [Dtype::I8, Dtype::I4, Dtype::F16, Dtype::F32].into_iter().zip(model.kernels().names());
     names.filter(|&(dtype, _)| uses(dtype)).map(|(_, name)| name.to_string()).collect()
 }
 

@@ -12,7 +12,7 @@ use core::ops::Range;
 const RECORD_LENGTH: usize = 64;
 
 /// By their numbers in the file.
-const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::I8];
+const DTYPES: [Dtype; 4] = [Dtype::F32, Dtype::F16, Dtype::I8, Dtype::I4];
 const LAYOUTS: [Layout; 2] = [Layout::Rows, Layout::Panels];
 
 /// A tensor with its name.

@@ -1,7 +1,9 @@
 //! What is known of a tensor, and where its arrays lie in the file.
 
 use super::ALIGNMENT;
-use crate::tensor::{Dtype, K_GROUP, MAX_I8_COLUMNS, Matrix, PANEL_ROWS, Panels, cast_slice};
+use crate::tensor::{
+    Dtype, I4_COLUMNS, I4Block, K_GROUP, MAX_I8_COLUMNS, Matrix, PANEL_ROWS, Panels, cast_slice,
+};
 use core::fmt;
 use core::ops::Range;
 
@@ -73,9 +75,9 @@ pub struct TensorRef {
     pub shape: Shape,
     /// The elements, in bytes from the start of the file.
     pub values: Range<usize>,
-    /// The f32 scales of [`Dtype::I8`], else empty.
+    /// The f32 scales of [`Dtype::I8`] and [`Dtype::I4`], else empty.
     pub scales: Range<usize>,
-    /// The i32 sums of [`Dtype::I8`], else empty.
+    /// The i32 sums of [`Dtype::I8`] and [`Dtype::I4`], else empty.
     pub sums: Range<usize>,
 }
 
@@ -98,6 +100,11 @@ impl TensorRef {
             Dtype::F16 => Panels::F16(cast_slice(values)?),
             Dtype::I8 => Panels::I8 {
                 values: cast_slice(values)?,
+                scales: cast_slice(bytes.get(self.scales.clone())?)?,
+                sums: cast_slice(bytes.get(self.sums.clone())?)?,
+            },
+            Dtype::I4 => Panels::I4 {
+                blocks: cast_slice(values)?,
                 scales: cast_slice(bytes.get(self.scales.clone())?)?,
                 sums: cast_slice(bytes.get(self.sums.clone())?)?,
             },
@@ -126,14 +133,18 @@ impl TensorRef {
             (Layout::Panels, _) if rank != 2 => return None,
             (Layout::Panels, Dtype::F32) => (padded_rows.checked_mul(columns)?, 4),
             (Layout::Panels, Dtype::F16) => (padded_rows.checked_mul(columns)?, 2),
-            (Layout::Panels, Dtype::I8) if columns > MAX_I8_COLUMNS => return None,
+            (Layout::Panels, Dtype::I8 | Dtype::I4) if columns > MAX_I8_COLUMNS => return None,
+            (Layout::Panels, Dtype::I4) if !columns.is_multiple_of(I4_COLUMNS) => return None,
             (Layout::Panels, Dtype::I8) => {
                 (padded_rows.checked_mul(columns.checked_next_multiple_of(K_GROUP)?)?, 1)
+            }
+            (Layout::Panels, Dtype::I4) => {
+                ((padded_rows / PANEL_ROWS).checked_mul(columns / I4_COLUMNS)?, size_of::<I4Block>())
             }
             (Layout::Rows, _) => return None,
         };
         let values = array(start, elements.checked_mul(width)?)?;
-        let (scales, sums) = if dtype == Dtype::I8 {
+        let (scales, sums) = if matches!(dtype, Dtype::I8 | Dtype::I4) {
             let scales = array(values.end, padded_rows.checked_mul(4)?)?;
             let sums = array(scales.end, padded_rows.checked_mul(4)?)?;
             (scales, sums)

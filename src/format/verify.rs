@@ -3,7 +3,7 @@
 use super::section::{HEADER_LENGTH, TABLE_ENTRY_LENGTH};
 use super::{ALIGNMENT, File, Layout, Tensor, corrupt, crc32};
 use crate::error::{Error, ErrorKind, Result};
-use crate::tensor::{Dtype, K_GROUP, Matrix, PANEL_ROWS, Panels};
+use crate::tensor::{Dtype, I4_COLUMNS, I4Block, K_GROUP, Matrix, PANEL_ROWS, Panels};
 use core::ops::Range;
 
 impl File<'_> {
@@ -74,16 +74,25 @@ fn verify_matrix(matrix: &Matrix<'_>, name: &str) -> Result<()> {
             zero_rows(matrix, values, |value| value.to_f32() == 0.0, name)
         }
         Panels::I8 { values, scales, sums } => {
-            finite(scales, name).map_err(|error| error.at("scales"))?;
-            if scales.iter().any(|&scale| scale < 0.0) {
-                return Err(corrupt(format_args!("tensor {name:?}: a negative scale")));
-            }
-            if scales.iter().skip(matrix.rows()).any(|&scale| scale != 0.0) {
-                return Err(corrupt(format_args!("tensor {name:?}: a row of padding has a scale")));
-            }
+            verify_scales(matrix, scales, name)?;
             verify_i8(matrix, values, sums, name)
         }
+        Panels::I4 { blocks, scales, sums } => {
+            verify_scales(matrix, scales, name)?;
+            verify_i4(matrix, blocks, sums, name)
+        }
     }
+}
+
+fn verify_scales(matrix: &Matrix<'_>, scales: &[f32], name: &str) -> Result<()> {
+    finite(scales, name).map_err(|error| error.at("scales"))?;
+    if scales.iter().any(|&scale| scale < 0.0) {
+        return Err(corrupt(format_args!("tensor {name:?}: a negative scale")));
+    }
+    if scales.iter().skip(matrix.rows()).any(|&scale| scale != 0.0) {
+        return Err(corrupt(format_args!("tensor {name:?}: a row of padding has a scale")));
+    }
+    Ok(())
 }
 
 /// Values in [-127, 127], zeros beyond the last row and column, sums that are those of the rows.
@@ -104,6 +113,31 @@ fn verify_i8(matrix: &Matrix<'_>, values: &[i8], sums: &[i32], name: &str) -> Re
                 return bad(row, "padding that is not zero");
             }
             if row_values().map(|&value| i64::from(value)).sum::<i64>() != i64::from(expected) {
+                return bad(row, "its sum differs");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Weights in [-126, 126], zeros beyond the last row, sums that are those of the rows.
+fn verify_i4(matrix: &Matrix<'_>, blocks: &[I4Block], sums: &[i32], name: &str) -> Result<()> {
+    let bad = |row: usize, what: &str| Err(corrupt(format_args!("tensor {name:?}, row {row}: {what}")));
+    let panels = blocks.chunks_exact((matrix.columns() / I4_COLUMNS).max(1));
+    for (panel, (blocks, sums)) in panels.zip(sums.chunks_exact(PANEL_ROWS)).enumerate() {
+        for (lane, &expected) in sums.iter().enumerate() {
+            let row = panel * PANEL_ROWS + lane;
+            let weights = || blocks.iter().flat_map(|block| block.row(lane));
+            if blocks.iter().any(|block| !block.is_in_range(lane)) {
+                return bad(row, "a value or step out of range");
+            }
+            let is_zero = |block: &I4Block| {
+                block.steps[lane] == 0 && block.values.iter().all(|rows| rows[lane] == [0; 4])
+            };
+            if row >= matrix.rows() && !blocks.iter().all(is_zero) {
+                return bad(row, "padding that is not zero");
+            }
+            if weights().map(i64::from).sum::<i64>() != i64::from(expected) {
                 return bad(row, "its sum differs");
             }
         }

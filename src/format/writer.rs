@@ -4,7 +4,7 @@ use super::index::Record;
 use super::section::{CRITICAL, HEADER_CHECKSUM_AT, HEADER_LENGTH, TABLE_ENTRY_LENGTH};
 use super::tensor_ref::{Layout, Shape, TensorRef};
 use super::{ALIGNMENT, File, MAGIC, Section, SectionKind, VERSION, crc32};
-use crate::tensor::{Dtype, Matrix, Panels};
+use crate::tensor::{Dtype, I4Block, Matrix, Panels};
 use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -143,6 +143,13 @@ impl Content<'_> {
                 Panels::F16(values) => extend(out, values, crate::tensor::f16::to_le_bytes),
                 Panels::I8 { values, scales, sums } => {
                     extend(out, values, i8::to_le_bytes);
+                    pad(out);
+                    extend(out, scales, f32::to_le_bytes);
+                    pad(out);
+                    extend(out, sums, i32::to_le_bytes);
+                }
+                Panels::I4 { blocks, scales, sums } => {
+                    out.extend(blocks.iter().flat_map(I4Block::bytes));
                     pad(out);
                     extend(out, scales, f32::to_le_bytes);
                     pad(out);

@@ -1,22 +1,28 @@
-//! Scaled dot-product attention of one query row (Vaswani et al. 2017, eq. 1), all heads.
+//! Scaled dot-product attention (Vaswani et al. 2017, eq. 1), all heads, of query rows that share keys and values.
 
 use super::lanes::{LANES, dot};
 use super::softmax::softmax;
 
-/// The operands of one attention; n is `keys.len()`.
+/// Query rows that are computed together, where there are as many: what a block reads of keys and values serves all of
+/// its rows.
+pub const QUERY_BLOCK: usize = 4;
+
+/// The operands of an attention of M queries; n is `keys.len()`.
 #[derive(Clone, Copy, Debug)]
 pub struct Attention<'a> {
-    /// \[H * width\].
-    pub query: &'a [f32],
+    /// M rows of \[H * width\].
+    pub queries: Rows<'a>,
     /// n keys of \[H * width\].
     pub keys: Keys<'a>,
     /// n rows of \[H * width\].
     pub values: Rows<'a>,
     /// H.
     pub heads: usize,
+    /// Elements of a head.
+    pub width: usize,
     /// Factor of every query-key product, usually 1 / √width.
     pub scale: f32,
-    /// Added to the scaled products, [H, n]: relative positions, or -infinity where attention is masked.
+    /// Added to the scaled products, [M, H, n]: relative positions, or -infinity where attention is masked.
     pub bias: Option<&'a [f32]>,
 }
 
@@ -127,99 +133,135 @@ impl<'a> Rows<'a> {
 }
 
 /// Columns of the output that are summed together: they are of one head.
-const BLOCK: usize = 16;
-/// Blocks whose sums are independent, so that additions need not wait for each other.
-const BLOCKS: usize = 4;
+const COLUMNS: usize = 16;
+/// Sums of that many columns which do not wait for each other's additions.
+const SUMS: usize = 4;
 
 #[inline(always)]
 pub(super) fn attend(attention: &Attention<'_>, probabilities: &mut [f32], out: &mut [f32]) {
-    let Attention { query, keys, values, heads, scale, bias } = *attention;
-    let (n, width) = (keys.len(), query.len() / heads);
+    let Attention { queries, keys, heads, width, .. } = attention;
+    let (weights, inner) = (heads * keys.len(), heads * width);
+    let mut first = 0;
+    while first < queries.len() {
+        let whole = queries.len() - first >= QUERY_BLOCK;
+        let count = if whole { QUERY_BLOCK } else { 1 };
+        let probabilities = &mut probabilities[first * weights..][..count * weights];
+        let out = &mut out[first * inner..][..count * inner];
+        if whole {
+            attend_block::<QUERY_BLOCK>(attention, first, probabilities, out);
+        } else {
+            attend_block::<1>(attention, first, probabilities, out);
+        }
+        first += count;
+    }
+}
+
+/// The Q rows from `first` on: `probabilities` [Q, H, n], `out` \[Q, H * width\].
+#[inline(always)]
+fn attend_block<const Q: usize>(
+    attention: &Attention<'_>,
+    first: usize,
+    probabilities: &mut [f32],
+    out: &mut [f32],
+) {
+    let Attention { queries, keys, values, heads, width, scale, bias } = *attention;
+    let n = keys.len();
     for head in 0..heads {
         let from = head * width;
-        let weights = &mut probabilities[head * n..][..n];
-        let query = &query[from..][..width];
-        match &keys {
-            Keys::Rows(keys) => {
+        let queries: [&[f32]; Q] = core::array::from_fn(|q| queries.part(first + q, from, width));
+        if let Keys::Columns(keys) = &keys {
+            dot_columns(queries, keys, from, |q, i, products| {
+                probabilities[(q * heads + head) * n + i..][..products.len()].copy_from_slice(products);
+            });
+        }
+        for (q, query) in queries.into_iter().enumerate() {
+            let weights = &mut probabilities[(q * heads + head) * n..][..n];
+            if let Keys::Rows(keys) = &keys {
                 for (i, weight) in weights.iter_mut().enumerate() {
                     *weight = dot(query, keys.part(i, from, width));
                 }
             }
-            Keys::Columns(keys) => dot_columns(query, keys, from, weights),
+            weights.iter_mut().for_each(|weight| *weight *= scale);
+            if let Some(bias) = bias {
+                super::activation::add(&bias[((first + q) * heads + head) * n..][..n], weights);
+            }
+            softmax(weights);
         }
-        weights.iter_mut().for_each(|weight| *weight *= scale);
-        if let Some(bias) = bias {
-            super::activation::add(&bias[head * n..][..n], weights);
-        }
-        softmax(weights);
     }
-    let weights = Weights { all: probabilities, n, width };
-    if !width.is_multiple_of(BLOCK) {
-        for (column, out) in out.iter_mut().enumerate() {
-            [[*out]] = weighted_sums(&values, column, weights);
-        }
-        return;
-    }
-    let (blocks, _) = out.as_chunks_mut::<BLOCK>();
-    let (groups, rest) = blocks.as_chunks_mut::<BLOCKS>();
-    let mut from = 0;
-    for group in groups {
-        *group = weighted_sums(&values, from, weights);
-        from += BLOCKS * BLOCK;
-    }
-    for block in rest {
-        [*block] = weighted_sums(&values, from, weights);
-        from += BLOCK;
+    let weights = Weights { all: probabilities, heads, n, width };
+    if !width.is_multiple_of(COLUMNS) {
+        write_sums::<Q, 1, 1>(&values, 0, weights, out);
+    } else if Q == 1 {
+        let rest = write_sums::<Q, SUMS, COLUMNS>(&values, 0, weights, out);
+        write_sums::<Q, 1, COLUMNS>(&values, rest, weights, out);
+    } else {
+        write_sums::<Q, 1, COLUMNS>(&values, 0, weights, out);
     }
 }
 
-/// The products of `query` with elements `[from, from + query.len())` of every column.
+/// The products of the queries with elements `[from, from + width)` of every column. `write` gets those of query q with
+/// some columns from i on.
 #[inline(always)]
-fn dot_columns(query: &[f32], keys: &Columns<'_>, from: usize, out: &mut [f32]) {
-    let (blocks, rest) = out.as_chunks_mut::<{ 2 * LANES }>();
+fn dot_columns<const Q: usize>(
+    queries: [&[f32]; Q],
+    keys: &Columns<'_>,
+    from: usize,
+    mut write: impl FnMut(usize, usize, &[f32]),
+) {
     let mut first = 0;
-    for block in blocks {
-        *block = dot_block(query, keys, from, first);
-        first += block.len();
+    while keys.count - first >= 2 * LANES {
+        dot_block::<Q, { 2 * LANES }>(queries, keys, from, first, &mut write);
+        first += 2 * LANES;
     }
-    let (blocks, rest) = rest.as_chunks_mut::<LANES>();
-    for block in blocks {
-        *block = dot_block(query, keys, from, first);
-        first += block.len();
+    while keys.count - first >= LANES {
+        dot_block::<Q, LANES>(queries, keys, from, first, &mut write);
+        first += LANES;
     }
-    for out in rest {
-        [*out] = dot_block(query, keys, from, first);
+    while first < keys.count {
+        dot_block::<Q, 1>(queries, keys, from, first, &mut write);
         first += 1;
     }
 }
 
-/// The products of `query` with N columns from `first` on, each summed as [`dot`] sums: in the order of
+/// The products with N columns from `first` on, each summed as [`dot`] sums: in the order of
 /// [`combine`](super::lanes::combine).
 #[inline(always)]
-fn dot_block<const N: usize>(query: &[f32], keys: &Columns<'_>, from: usize, first: usize) -> [f32; N] {
-    let block = Block { query, keys, from, first };
-    add(add(block.lanes(0, 4), block.lanes(2, 6)), add(block.lanes(1, 5), block.lanes(3, 7)))
+fn dot_block<const Q: usize, const N: usize>(
+    queries: [&[f32]; Q],
+    keys: &Columns<'_>,
+    from: usize,
+    first: usize,
+    write: &mut impl FnMut(usize, usize, &[f32]),
+) {
+    let block = Block { queries, keys, from, first };
+    let products: [[f32; N]; Q] =
+        add(add(block.lanes(0, 4), block.lanes(2, 6)), add(block.lanes(1, 5), block.lanes(3, 7)));
+    for (q, products) in products.iter().enumerate() {
+        write(q, first, products);
+    }
 }
 
 /// The operands of [`dot_block`].
 #[derive(Clone, Copy)]
-struct Block<'a> {
-    query: &'a [f32],
+struct Block<'a, const Q: usize> {
+    queries: [&'a [f32]; Q],
     keys: &'a Columns<'a>,
     from: usize,
     first: usize,
 }
 
-impl Block<'_> {
+impl<const Q: usize> Block<'_, Q> {
     /// The sums of lane `l`.
     #[inline(always)]
-    fn lane<const N: usize>(self, l: usize) -> [f32; N] {
-        let mut sums = [0.0; N];
+    fn lane<const N: usize>(self, l: usize) -> [[f32; N]; Q] {
+        let mut sums = [[0.0; N]; Q];
         let mut d = l;
-        while d < self.query.len() {
-            let (query, keys) = (self.query[d], &self.keys.from(self.from + d, self.first)[..N]);
-            for n in 0..N {
-                sums[n] += query * keys[n];
+        while d < self.queries[0].len() {
+            let keys = &self.keys.from(self.from + d, self.first)[..N];
+            for (sums, query) in sums.iter_mut().zip(self.queries) {
+                for n in 0..N {
+                    sums[n] += query[d] * keys[n];
+                }
             }
             d += LANES;
         }
@@ -227,67 +269,97 @@ impl Block<'_> {
     }
 
     #[inline(always)]
-    fn lanes<const N: usize>(self, a: usize, b: usize) -> [f32; N] {
+    fn lanes<const N: usize>(self, a: usize, b: usize) -> [[f32; N]; Q] {
         add(self.lane(a), self.lane(b))
     }
 }
 
 #[inline(always)]
-fn add<const N: usize>(mut a: [f32; N], b: [f32; N]) -> [f32; N] {
-    for n in 0..N {
-        a[n] += b[n];
+fn add<const Q: usize, const N: usize>(mut a: [[f32; N]; Q], b: [[f32; N]; Q]) -> [[f32; N]; Q] {
+    for q in 0..Q {
+        for n in 0..N {
+            a[q][n] += b[q][n];
+        }
     }
     a
 }
 
-/// The probabilities [H, n] by column of the output, of which each head has `width`.
+/// The probabilities [Q, H, n] by column of the output, of which each head has `width`.
 #[derive(Clone, Copy)]
 struct Weights<'a> {
     all: &'a [f32],
+    heads: usize,
     n: usize,
     width: usize,
 }
 
-/// B times N columns from `from` on, those of each N being of one head: the sums over i of `values[i]` by the head's
-/// weight i, in the order of the rows.
+impl<'a> Weights<'a> {
+    /// Those of query `q` for the head of `column`.
+    #[inline(always)]
+    fn at(self, q: usize, column: usize) -> &'a [f32] {
+        &self.all[(q * self.heads + column / self.width) * self.n..][..self.n]
+    }
+}
+
+/// Writes as many columns of `out` [Q, H * width] from `from` on as there are whole B times N, those of each N being of
+/// one head; gives the first column that is left.
 #[inline(always)]
-fn weighted_sums<const B: usize, const N: usize>(
+fn write_sums<const Q: usize, const B: usize, const N: usize>(
+    values: &Rows<'_>,
+    mut from: usize,
+    weights: Weights<'_>,
+    out: &mut [f32],
+) -> usize {
+    let inner = weights.heads * weights.width;
+    while inner - from >= B * N {
+        let sums = weighted_sums::<Q, B, N>(values, from, weights);
+        for (q, sums) in sums.iter().enumerate() {
+            out[q * inner + from..][..B * N].copy_from_slice(sums.as_flattened());
+        }
+        from += B * N;
+    }
+    from
+}
+
+/// For each query, the sums over i of B times N columns of `values[i]` by weight i, in the order of the rows.
+#[inline(always)]
+fn weighted_sums<const Q: usize, const B: usize, const N: usize>(
     values: &Rows<'_>,
     from: usize,
     weights: Weights<'_>,
-) -> [[f32; N]; B] {
-    let mut heads = [&weights.all[..0]; B];
-    for (b, head) in heads.iter_mut().enumerate() {
-        *head = &weights.all[(from + b * N) / weights.width * weights.n..][..weights.n];
-    }
-    let mut sums = [[0.0; N]; B];
+) -> [[[f32; N]; B]; Q] {
+    let weights: [[&[f32]; B]; Q] =
+        core::array::from_fn(|q| core::array::from_fn(|b| weights.at(q, from + b * N)));
+    let mut sums = [[[0.0; N]; B]; Q];
     match values.index {
-        RowIndex::Range { first, .. } => {
-            for i in 0..weights.n {
-                add_weighted(&mut sums, heads, i, values.at(first + i, from, B * N));
+        RowIndex::Range { first, count } => {
+            for i in 0..count {
+                add_weighted(&mut sums, &weights, i, values.at(first + i, from, B * N));
             }
         }
         RowIndex::List(list) => {
             for (i, &position) in list.iter().enumerate() {
-                add_weighted(&mut sums, heads, i, values.at(position as usize, from, B * N));
+                add_weighted(&mut sums, &weights, i, values.at(position as usize, from, B * N));
             }
         }
     }
     sums
 }
 
-/// Adds `row` [B * N], by weight `i` of each of the B heads.
+/// Adds `row` [B * N] by weight `i` of each query and of each of the B heads.
 #[inline(always)]
-fn add_weighted<const B: usize, const N: usize>(
-    sums: &mut [[f32; N]; B],
-    heads: [&[f32]; B],
+fn add_weighted<const Q: usize, const B: usize, const N: usize>(
+    sums: &mut [[[f32; N]; B]; Q],
+    weights: &[[&[f32]; B]; Q],
     i: usize,
     row: &[f32],
 ) {
-    for b in 0..B {
-        let (weight, row) = (heads[b][i], &row[b * N..][..N]);
-        for n in 0..N {
-            sums[b][n] += weight * row[n];
+    for q in 0..Q {
+        for b in 0..B {
+            let (weight, row) = (weights[q][b][i], &row[b * N..][..N]);
+            for n in 0..N {
+                sums[q][b][n] += weight * row[n];
+            }
         }
     }
 }

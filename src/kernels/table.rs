@@ -10,7 +10,7 @@ use crate::tensor::f16;
 use super::gemm::{Product, Scales, columns_of};
 use super::{Activation, Activations, Attention, Epilogue, Isa, arch};
 use crate::error::{Error, ErrorKind, Result};
-use crate::tensor::{ColumnsMut, K_GROUP, Matrix, Panels};
+use crate::tensor::{ColumnsMut, I4_COLUMNS, I4Block, K_GROUP, Matrix, Panels};
 
 /// The kernels of one instruction set. All give the same bits (`docs/numerics.md`); they differ in speed.
 pub struct Kernels {
@@ -38,6 +38,7 @@ pub(super) struct RowKernels {
 /// Matrix products by type of the weights.
 pub(super) struct GemmKernels {
     pub i8: Gemm<i8, i8>,
+    pub i4: Gemm<[i8; I4_COLUMNS], I4Block>,
     pub f16: Gemm<f32, f16>,
     pub f32: Gemm<f32, f32>,
 }
@@ -212,12 +213,13 @@ impl Kernels {
         self.isa
     }
 
-    /// The names of the matrix products for int8, `f16` and `f32` weights. Where an instruction set has nothing better
+    /// The names of the matrix products for int8, int4, `f16` and `f32` weights. Where an instruction set has nothing better
     /// to offer for one of them, it is that of another.
-    pub fn names(&self) -> [KernelName; 3] {
-        let GemmKernels { i8, f16, f32 } = &self.gemm;
+    pub fn names(&self) -> [KernelName; 4] {
+        let GemmKernels { i8, i4, f16, f32 } = &self.gemm;
         [
             KernelName { operation: "gemm_i8i8f32", isa: i8.isa, tile: i8.tile },
+            KernelName { operation: "gemm_i8i4f32", isa: i4.isa, tile: i4.tile },
             KernelName { operation: "gemm_f32f16f32", isa: f16.isa, tile: f16.tile },
             KernelName { operation: "gemm_f32f32f32", isa: f32.isa, tile: f32.tile },
         ]
@@ -238,7 +240,7 @@ impl Kernels {
 
     /// `out = epilogue(activations * wᵀ)` for the outputs of `panels`: `out` [M, columns of `panels`].
     ///
-    /// Each output's sum is exact for int8 weights, and is taken over k in ascending order for float weights: it
+    /// Each output's sum is exact for int8 and int4 weights, and is taken over k in ascending order for float weights: it
     /// depends on nothing but its own row and column.
     ///
     /// # Panics
@@ -270,6 +272,16 @@ impl Kernels {
                     out,
                 );
             }
+            (Activations::I8 { values, scales: inputs }, Panels::I4 { blocks: weights, scales, sums }) => {
+                assert_eq!(Some(values.len()), m.checked_mul(k), "{m} rows of {k} activations");
+                assert_eq!(inputs.len(), m, "scales of the activations");
+                let (inputs_i8, _) = values.as_chunks();
+                let (scales, depth) = (Scales { inputs, weights: scales, sums }, k / I4_COLUMNS);
+                (self.gemm.i4.run)(
+                    &Product { inputs: inputs_i8, weights, depth, scales, epilogue, panels },
+                    out,
+                );
+            }
             (Activations::F32 { rows: inputs }, Panels::F16(weights)) => {
                 assert_eq!(Some(inputs.len()), m.checked_mul(k), "{m} rows of {k} activations");
                 let scales = Scales::default();
@@ -280,7 +292,7 @@ impl Kernels {
                 let scales = Scales::default();
                 (self.gemm.f32.run)(&Product { inputs, weights, depth: k, scales, epilogue, panels }, out);
             }
-            (Activations::F32 { .. }, _) => panic!("int8 weights need int8 activations"),
+            (Activations::F32 { .. }, _) => panic!("integer weights need int8 activations"),
             (Activations::I8 { .. }, _) => panic!("float weights need float activations"),
         }
     }
@@ -341,17 +353,23 @@ impl Kernels {
         (self.rows.add)(x, out);
     }
 
-    /// Attention of one query row over n keys: `probabilities` [H, n], the softmax over n, and `out` \[H * width\], the
-    /// values weighted by them. Without keys `out` is zero.
+    /// Attention of M query rows over n keys: `probabilities` [M, H, n], the softmax over n, and `out` \[M, H * width\],
+    /// the values weighted by them. Without keys `out` is zero. A row's numbers do not depend on the other rows.
     ///
     /// # Panics
     /// If a length does not fit, or a row lies outside its buffer.
     pub fn attend(&self, attention: &Attention<'_>, probabilities: &mut [f32], out: &mut [f32]) {
-        let (n, heads) = (attention.keys.len(), attention.heads);
-        let d = attention.query.len();
-        assert!(d > 0 && heads > 0 && d.is_multiple_of(heads) && d == out.len(), "{heads} heads in {d}");
-        assert!(attention.values.len() == n && probabilities.len() == heads * n, "{heads} heads, {n} keys");
-        assert!(attention.bias.is_none_or(|bias| bias.len() == heads * n), "length of the bias");
+        let Attention { queries, keys, heads, width, .. } = attention;
+        let (m, n) = (queries.len(), keys.len());
+        assert!(
+            *heads > 0 && *width > 0 && out.len() == m * heads * width,
+            "{m} rows, {heads} heads of {width}"
+        );
+        assert!(
+            attention.values.len() == n && probabilities.len() == m * heads * n,
+            "{heads} heads, {n} keys"
+        );
+        assert!(attention.bias.is_none_or(|bias| bias.len() == m * heads * n), "length of the bias");
         (self.rows.attend)(attention, probabilities, out);
     }
 

@@ -74,13 +74,14 @@ impl Network<'_> {
     fn attend_row(&self, heads: &Heads, sight: &Sight<'_>, seen: &Seen, context: &mut [f32]) -> Vec<f32> {
         let (width, count) = (self.spec.inner_width(), seen.keys.len());
         let index = RowIndex::Range { first: seen.keys.start, count };
-        let rows = |data| Rows { data, stride: width, offset: 0, index };
+        let rows = |data, index| Rows { data, stride: width, offset: 0, index };
         let bias = sight.bias.map(|bias| self.biases(bias, seen));
         let attention = Attention {
-            query: &heads.query[seen.row * width..][..width],
-            keys: Keys::Rows(rows(&heads.key)),
-            values: rows(&heads.value),
+            queries: rows(&heads.query, RowIndex::Range { first: seen.row, count: 1 }),
+            keys: Keys::Rows(rows(&heads.key, index)),
+            values: rows(&heads.value, index),
             heads: self.spec.heads,
+            width: self.spec.head_width,
             scale: self.spec.attention_scale,
             bias: bias.as_deref(),
         };

@@ -37,6 +37,9 @@ impl Buffers {
             Ok(layers)
         };
         Ok(Self {
+            // The largest first: a heap without an operating system under it may have room for them in one place only.
+            history: layers(plan.history)?,
+            memory: layers(plan.memory)?,
             x: plan.zeroed(plan.stream)?,
             normed: plan.zeroed(plan.stream)?,
             wide: plan.zeroed(plan.wide)?,
@@ -48,8 +51,6 @@ impl Buffers {
             ),
             attention: plan.zeroed(plan.attention_scratch)?,
             attention_stride: plan.attention_stride,
-            memory: layers(plan.memory)?,
-            history: layers(plan.history)?,
             alignments: plan.zeroed(plan.alignments)?,
             positions: PositionCodes::new(spec, plan)?,
         })

@@ -161,4 +161,10 @@ impl Hypotheses {
     pub fn sentence(&self, row: usize) -> usize {
         self.sentences[0][row] as usize
     }
+
+    /// How many rows from `row` on belong to its sentence.
+    pub fn rows_beside(&self, row: usize) -> usize {
+        let rows = &self.sentences[0][row..];
+        rows.iter().take_while(|&&sentence| sentence == rows[0]).count()
+    }
 }

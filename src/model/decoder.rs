@@ -7,8 +7,8 @@ use super::spec::ModelSpec;
 use super::weights::{Decoder, History};
 use crate::kernels::{Activation, Attention, Columns, Keys, Residual, RowIndex, Rows};
 use crate::nn::{
-    Alignments, AttendRows, Context, CrossAttention, FfnBuffers, Norm, Query, SelfAttention, Ssru, SsruRows,
-    attend_rows, columns_stride, to_columns,
+    Alignments, AttendRows, Context, CrossAttention, FfnBuffers, Norm, Queries, SelfAttention, Ssru,
+    SsruRows, attend_rows, columns_stride, to_columns,
 };
 
 /// Keys and values of the memory, for every layer of the decoder: computed once a batch from `buffers.x` [N, D].
@@ -105,14 +105,20 @@ impl Step<'_> {
             let index = RowIndex::List(hypotheses.ancestry(row));
             let part = |offset| Rows { data: history, stride: 2 * inner, offset, index };
             let attention = Attention {
-                query: &qkv[row * 3 * inner..][..inner],
+                queries: Rows {
+                    data: qkv,
+                    stride: 3 * inner,
+                    offset: 0,
+                    index: RowIndex::Range { first: row, count: 1 },
+                },
                 keys: Keys::Rows(part(0)),
                 values: part(inner),
                 heads: spec.heads,
+                width: spec.head_width,
                 scale: spec.attention_scale,
                 bias: None,
             };
-            Query { attention, position: hypotheses.position() }
+            Queries { attention, position: hypotheses.position() }
         });
         block.output.forward(ctx, context, quantized, Activation::Identity, Residual::Add, x);
         order.leave(ctx, &block.norm, x, normed);
@@ -165,14 +171,20 @@ impl Step<'_> {
             let (first, count) = sources.span(hypotheses.sentence(row));
             let index = RowIndex::Range { first, count };
             let attention = Attention {
-                query: &query[row * inner..][..inner],
+                queries: Rows {
+                    data: query,
+                    stride: inner,
+                    offset: 0,
+                    index: RowIndex::Range { first: row, count: hypotheses.rows_beside(row) },
+                },
                 keys: Keys::Columns(Columns { data: keys, stride, first, count }),
                 values: Rows { data: values, stride: inner, offset: 0, index },
                 heads: spec.heads,
+                width: spec.head_width,
                 scale: spec.attention_scale,
                 bias: None,
             };
-            Query { attention, position: 0 }
+            Queries { attention, position: 0 }
         });
         block.output.forward(ctx, context, quantized, Activation::Identity, Residual::Add, x);
         order.leave(ctx, &block.norm, x, normed);

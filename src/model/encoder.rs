@@ -6,7 +6,7 @@ use super::embeddings::embed;
 use super::spec::ModelSpec;
 use super::weights::Encoder;
 use crate::kernels::{Activation, Attention, Columns, Keys, Residual, RowIndex, Rows};
-use crate::nn::{AttendRows, Context, FfnBuffers, Query, attend_rows, columns_stride, to_columns};
+use crate::nn::{AttendRows, Context, FfnBuffers, Queries, attend_rows, columns_stride, to_columns};
 
 /// Runs the encoder over the packed sources; the memory [N, D] is in the first rows of `buffers.x`.
 pub(super) fn encode(
@@ -45,14 +45,20 @@ pub(super) fn encode(
             let (first, count) = sources.span(sources.sentence_of(row));
             let index = RowIndex::Range { first, count };
             let attention = Attention {
-                query: &qkv[row * 3 * inner..][..inner],
+                queries: Rows {
+                    data: qkv,
+                    stride: 3 * inner,
+                    offset: 0,
+                    index: RowIndex::Range { first: row, count: first + count - row },
+                },
                 keys: Keys::Columns(Columns { data: keys, stride: columns_stride(n), first, count }),
                 values: Rows { data: qkv, stride: 3 * inner, offset: 2 * inner, index },
                 heads: spec.heads,
+                width: spec.head_width,
                 scale: spec.attention_scale,
                 bias: None,
             };
-            Query { attention, position: row - first }
+            Queries { attention, position: row - first }
         });
         block.output.forward(ctx, context, quantized, Activation::Identity, Residual::Add, x);
         order.leave(ctx, &block.norm, x, normed);

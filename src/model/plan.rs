@@ -7,7 +7,7 @@ use super::spec::{Autoregression, ModelSpec, Positions, Presence};
 use super::verification::ENOUGH;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Shortlist;
-use crate::nn::{FFN_ROWS, FfnShape, columns_stride};
+use crate::nn::{FFN_ROWS, FfnShape, attention_scratch, columns_stride};
 use crate::tensor::{Dtype, Element, K_GROUP, PANEL_ROWS, PackedMatrix};
 use crate::threads::{MAX_THREADS, Pool};
 
@@ -194,7 +194,10 @@ impl Plan {
             quantized_rows: most.max(verified),
             narrowed: product([most, rank]),
             attention_stride,
-            attention_scratch: product([shape.threads.clamp(1, MAX_THREADS), 2, attention_stride]),
+            attention_scratch: product([
+                shape.threads.clamp(1, MAX_THREADS),
+                attention_scratch(attention_stride),
+            ]),
             memory: product([columns_stride(tokens).saturating_add(tokens), i]),
             history,
             ancestry,

@@ -255,8 +255,8 @@ impl<'a> Binder<'a> {
                 self.problems.push(format!("adapter: {up} is missing"));
                 continue;
             };
-            if down.dtype == Dtype::I8 || up.dtype == Dtype::I8 {
-                self.problems.push(format!("adapter: the low-rank term of {name} is int8, not f32 or f16"));
+            if [down.dtype, up.dtype].iter().any(|dtype| matches!(dtype, Dtype::I8 | Dtype::I4)) {
+                self.problems.push(format!("adapter: the low-rank term of {name} is not f32 or f16"));
             }
             self.rank = self.rank.max(rank);
             let stored = |tensor| Stored { tensor, origin: Origin::Adapter };

@@ -1,7 +1,7 @@
 //! Multi-head attention.
 
 use super::{Context, Linear, Norm, RelativeBias};
-use crate::kernels::Attention;
+use crate::kernels::{Attention, QUERY_BLOCK, RowIndex};
 use crate::threads::MAX_THREADS;
 
 /// Self-attention: one projection gives queries, keys and values.
@@ -44,19 +44,29 @@ pub fn to_columns(rows: &[f32], width: usize, offset: usize, columns: &mut [f32]
     }
 }
 
-/// One query row and what it attends to.
-pub struct Query<'a> {
-    /// The query, its keys and values; the bias is added by [`attend_rows`].
+/// Query rows, one behind the other, that attend to the same.
+pub struct Queries<'a> {
+    /// The rows, their keys and values; the bias is added by [`attend_rows`].
     pub attention: Attention<'a>,
-    /// Position of the query among the keys.
+    /// Position of the first among the keys.
     pub position: usize,
+}
+
+impl Queries<'_> {
+    /// The first `count` of them, or all.
+    fn truncate(&mut self, most: usize) {
+        if let RowIndex::Range { count, .. } = &mut self.attention.queries.index {
+            *count = most.min(*count);
+        }
+    }
 }
 
 /// The rows of one attention call and their buffers.
 pub struct AttendRows<'a> {
     /// A bias on the scores.
     pub bias: Option<&'a RelativeBias>,
-    /// Room for the attention weights and the biases of one row a thread: `threads * 2 * stride` values.
+    /// Room for the attention weights and the biases of a block of rows for each thread: `threads` times
+    /// [`attention_scratch`] of the stride.
     pub scratch: &'a mut [f32],
     /// At least H times the most keys of a row.
     pub stride: usize,
@@ -84,39 +94,53 @@ struct Part<'a> {
     alignments: Option<&'a mut [f32]>,
 }
 
-/// Attention for every row of `rows.out`; `query_of` gives the query of a row.
+/// Values that a thread has room for, where a row has at most `stride` weights.
+pub fn attention_scratch(stride: usize) -> usize {
+    2 * QUERY_BLOCK * stride
+}
+
+/// Attention for every row of `rows.out`; `queries_from` gives the queries from a row on that attend to the same.
 pub fn attend_rows<'q>(
     ctx: &Context<'_>,
     rows: AttendRows<'_>,
-    query_of: impl Fn(usize) -> Query<'q> + Sync,
+    queries_from: impl Fn(usize) -> Queries<'q> + Sync,
 ) {
     let AttendRows { bias, scratch, stride, out, width, alignments } = rows;
-    let threads = ctx.pool.threads().min(scratch.len() / (2 * stride));
+    let room = attention_scratch(stride);
+    let threads = ctx.pool.threads().min(scratch.len() / room);
     let share = (out.len() / width).div_ceil(threads).max(1);
     let longest = alignments.as_ref().map_or(0, |alignments| alignments.longest);
     let mut aligned = alignments.map(|alignments| alignments.rows.chunks_mut(share * longest));
 
     let mut parts = heapless::Vec::<Part<'_>, MAX_THREADS>::new();
-    for ((i, out), scratch) in out.chunks_mut(share * width).enumerate().zip(scratch.chunks_mut(2 * stride)) {
+    for ((i, out), scratch) in out.chunks_mut(share * width).enumerate().zip(scratch.chunks_mut(room)) {
         let alignments = aligned.as_mut().and_then(Iterator::next);
         let pushed = parts.push(Part { first: i * share, out, scratch, alignments });
         debug_assert!(pushed.is_ok(), "a pool has at most MAX_THREADS threads");
     }
     ctx.pool.each(&mut parts, |part| {
-        let (weights, biases) = part.scratch.split_at_mut(stride);
-        for (i, out) in part.out.chunks_exact_mut(width).enumerate() {
-            let Query { mut attention, position } = query_of(part.first + i);
-            let (heads, keys) = (attention.heads, attention.keys.len());
-            let weights = &mut weights[..heads * keys];
+        let (weights, biases) = part.scratch.split_at_mut(QUERY_BLOCK * stride);
+        let (mut first, rows) = (0, part.out.len() / width);
+        while first < rows {
+            let mut queries = queries_from(part.first + first);
+            queries.truncate(QUERY_BLOCK.min(rows - first));
+            let Queries { mut attention, position } = queries;
+            let (count, heads, keys) = (attention.queries.len(), attention.heads, attention.keys.len());
+            let weights = &mut weights[..count * heads * keys];
             if let Some(bias) = bias {
-                let biases = &mut biases[..heads * keys];
-                bias.write(ctx, position, keys, biases);
+                let biases = &mut biases[..count * heads * keys];
+                for (i, biases) in biases.chunks_exact_mut((heads * keys).max(1)).enumerate() {
+                    bias.write(ctx, position + i, keys, biases);
+                }
                 attention.bias = Some(biases);
             }
-            ctx.kernels.attend(&attention, weights, out);
+            ctx.kernels.attend(&attention, weights, &mut part.out[first * width..][..count * width]);
             if let Some(alignments) = &mut part.alignments {
-                average_heads(weights, heads, &mut alignments[i * longest..][..keys]);
+                for (i, weights) in weights.chunks_exact((heads * keys).max(1)).enumerate() {
+                    average_heads(weights, heads, &mut alignments[(first + i) * longest..][..keys]);
+                }
             }
+            first += count;
         }
     });
 }

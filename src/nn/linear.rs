@@ -134,7 +134,7 @@ impl Quantized {
         weight: &Matrix<'_>,
     ) -> Activations<'a> {
         match weight.dtype() {
-            Dtype::I8 => self.fill(ctx, x, weight.columns()),
+            Dtype::I8 | Dtype::I4 => self.fill(ctx, x, weight.columns()),
             Dtype::F32 | Dtype::F16 => Activations::F32 { rows: x },
         }
     }

@@ -14,7 +14,8 @@ mod ssru;
 mod stored;
 
 pub use attention::{
-    Alignments, AttendRows, CrossAttention, Query, SelfAttention, attend_rows, columns_stride, to_columns,
+    Alignments, AttendRows, CrossAttention, Queries, SelfAttention, attend_rows, attention_scratch,
+    columns_stride, to_columns,
 };
 pub use embedding::Embedding;
 pub use ffn::{FFN_ROWS, FeedForward, FfnBuffers, FfnShape};

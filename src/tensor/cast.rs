@@ -5,7 +5,7 @@
 
 #![allow(unsafe_code)]
 
-use super::f16;
+use super::{I4Block, f16};
 
 #[cfg(target_endian = "big")]
 compile_error!("Siskin reads little-endian model files in place and needs a little-endian target");
@@ -23,7 +23,7 @@ macro_rules! elements {
         impl Element for $t {}
     )* };
 }
-elements!(i8, u8, u16, u32, i32, u64, usize, f32, f64, f16);
+elements!(i8, u8, u16, u32, i32, u64, usize, f32, f64, f16, I4Block);
 
 /// `bytes` as a slice of `T`, or `None` if the start is not aligned for `T` or the length is not a multiple of its
 /// size.

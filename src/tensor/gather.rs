@@ -2,7 +2,7 @@
 
 use super::f16;
 use super::pack::Data;
-use super::{Dtype, K_GROUP, Matrix, PANEL_ROWS, PackedMatrix, Panels};
+use super::{Dtype, I4_COLUMNS, I4Block, K_GROUP, Matrix, PANEL_ROWS, PackedMatrix, Panels};
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -18,6 +18,11 @@ impl PackedMatrix {
                 scales: zeros(padded)?,
                 sums: zeros(padded)?,
             },
+            Dtype::I4 => Data::I4 {
+                blocks: zeros((padded / PANEL_ROWS).checked_mul(columns / I4_COLUMNS)?)?,
+                scales: zeros(padded)?,
+                sums: zeros(padded)?,
+            },
         };
         Some(Self { rows, columns, data })
     }
@@ -29,6 +34,7 @@ impl PackedMatrix {
             Dtype::F32 => columns.saturating_mul(4),
             Dtype::F16 => columns.saturating_mul(2),
             Dtype::I8 => columns.saturating_add(K_GROUP - 1) / K_GROUP * K_GROUP + 8,
+            Dtype::I4 => columns / I4_COLUMNS * (size_of::<I4Block>() / PANEL_ROWS) + 8,
         };
         padded.saturating_mul(row)
     }
@@ -58,6 +64,15 @@ impl PackedMatrix {
                 gather::<_, 1>(from_scales, rows, 1, &mut scales[first..]);
                 gather::<_, 1>(from_sums, rows, 1, &mut sums[first..]);
             }
+            (
+                Data::I4 { blocks, scales, sums },
+                Panels::I4 { blocks: from, scales: from_scales, sums: from_sums },
+            ) => {
+                let first = panel * PANEL_ROWS;
+                gather_i4(from, rows, k / I4_COLUMNS, &mut blocks[panel * (k / I4_COLUMNS)..]);
+                gather::<_, 1>(from_scales, rows, 1, &mut scales[first..]);
+                gather::<_, 1>(from_sums, rows, 1, &mut sums[first..]);
+            }
             _ => panic!("rows of {:?} among others", from.dtype()),
         }
     }
@@ -74,6 +89,12 @@ impl PackedMatrix {
             Data::F16(values) => Panels::F16(&values[times(self.columns)]),
             Data::I8 { values, scales, sums } => Panels::I8 {
                 values: &values[times(self.columns.next_multiple_of(K_GROUP))],
+                scales: &scales[places.clone()],
+                sums: &sums[places],
+            },
+            Data::I4 { blocks, scales, sums } => Panels::I4 {
+                blocks: &blocks[times(self.columns / I4_COLUMNS).start / PANEL_ROWS..]
+                    [..rows.div_ceil(PANEL_ROWS) * (self.columns / I4_COLUMNS)],
                 scales: &scales[places.clone()],
                 sums: &sums[places],
             },
@@ -105,6 +126,23 @@ fn gather<T: Copy + Default, const GROUP: usize>(from: &[T], rows: &[u32], group
     }
 }
 
+/// The same of int4: `[panels][row_blocks]`.
+fn gather_i4(from: &[I4Block], rows: &[u32], row_blocks: usize, to: &mut [I4Block]) {
+    assert!(to.len() >= rows.len().div_ceil(PANEL_ROWS) * row_blocks, "room for {} rows", rows.len());
+    for (rows, to) in rows.chunks(PANEL_ROWS).zip(to.chunks_exact_mut(row_blocks.max(1))) {
+        to.fill(I4Block::default());
+        for (lane, &row) in rows.iter().enumerate() {
+            let (panel, from_lane) = (row as usize / PANEL_ROWS, row as usize % PANEL_ROWS);
+            for (to, from) in to.iter_mut().zip(&from[panel * row_blocks..][..row_blocks]) {
+                to.steps[lane] = from.steps[from_lane];
+                for (to, from) in to.values.iter_mut().zip(&from.values) {
+                    to[lane] = from[from_lane];
+                }
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,18 +150,24 @@ mod tests {
 
     #[test]
     fn gathered_rows_are_those_of_the_matrix_and_padding_is_zero() -> Result<()> {
-        for dtype in [Dtype::F32, Dtype::F16, Dtype::I8] {
-            for columns in [1, 5, 32] {
+        for (dtype, widths) in [
+            (Dtype::F32, &[1, 5, 32][..]),
+            (Dtype::F16, &[1, 5, 32]),
+            (Dtype::I8, &[1, 5, 32]),
+            (Dtype::I4, &[32, 96]),
+        ] {
+            for &columns in widths {
                 let weights: Vec<f32> = (0..37 * columns).map(|i| ((i * 37) % 101) as f32 - 50.0).collect();
                 let all = PackedMatrix::pack(dtype, 37, columns, &weights)?;
                 let mut some = PackedMatrix::zeroed(dtype, 32, columns).expect("a little memory");
                 let all_bytes = PackedMatrix::bytes(dtype, 32, columns);
                 assert_eq!(
                     all_bytes,
-                    32 * if dtype == Dtype::I8 {
-                        columns.next_multiple_of(4) + 8
-                    } else {
-                        columns * if dtype == Dtype::F16 { 2 } else { 4 }
+                    32 * match dtype {
+                        Dtype::F32 => columns * 4,
+                        Dtype::F16 => columns * 2,
+                        Dtype::I8 => columns.next_multiple_of(4) + 8,
+                        Dtype::I4 => columns / 32 * 17 + 8,
                     }
                 );
                 some.gather(0, &all.view(), &(5..37).collect::<Vec<u32>>());

@@ -1,6 +1,6 @@
 //! Weight matrices as they lie in the file.
 
-use super::f16;
+use super::{I4_COLUMNS, I4Block, f16};
 
 /// Output rows in a panel, for every element type.
 pub const PANEL_ROWS: usize = 8;
@@ -17,6 +17,8 @@ pub enum Dtype {
     F16,
     /// 8-bit two's complement in [-127, 127], one scale a row.
     I8,
+    /// 4-bit two's complement in [-7, 7], one integer step a row and block of 32 columns, one scale a row.
+    I4,
 }
 
 /// A weight matrix [N, K] that maps K inputs to N outputs, borrowed from the model's bytes.
@@ -46,6 +48,15 @@ pub enum Panels<'a> {
         /// `[P * 8]`: the sum of the row's values, for kernels whose activations are shifted to unsigned.
         sums: &'a [i32],
     },
+    /// Weight = `value * step of its block * scale of its row`.
+    I4 {
+        /// `[P][K / 32]`; K is a multiple of [`I4_COLUMNS`](super::I4_COLUMNS).
+        blocks: &'a [I4Block],
+        /// `[P * 8]`; 0 for the rows beyond N.
+        scales: &'a [f32],
+        /// `[P * 8]`: the sum of the row's `value * step`.
+        sums: &'a [i32],
+    },
 }
 
 impl<'a> Matrix<'a> {
@@ -57,6 +68,12 @@ impl<'a> Matrix<'a> {
             Panels::F16(values) => values.len() == padded.checked_mul(columns)?,
             Panels::I8 { values, scales, sums } => {
                 values.len() == padded.checked_mul(columns.checked_next_multiple_of(K_GROUP)?)?
+                    && scales.len() == padded
+                    && sums.len() == padded
+            }
+            Panels::I4 { blocks, scales, sums } => {
+                columns.is_multiple_of(I4_COLUMNS)
+                    && blocks.len() == (padded / PANEL_ROWS).checked_mul(columns / I4_COLUMNS)?
                     && scales.len() == padded
                     && sums.len() == padded
             }
@@ -90,6 +107,7 @@ impl<'a> Matrix<'a> {
             Panels::F32(_) => Dtype::F32,
             Panels::F16(_) => Dtype::F16,
             Panels::I8 { .. } => Dtype::I8,
+            Panels::I4 { .. } => Dtype::I4,
         }
     }
 
@@ -124,6 +142,13 @@ impl<'a> Matrix<'a> {
                 }
                 for (out, &value) in rest.iter_mut().zip(groups.next().into_iter().flatten()) {
                     *out = f32::from(value) * scale;
+                }
+            }
+            Panels::I4 { blocks, scales, .. } => {
+                let scale = scales[row] * factor;
+                let blocks = &blocks[panel * self.columns / I4_COLUMNS..];
+                for (out, block) in out.as_chunks_mut().0.iter_mut().zip(blocks) {
+                    *out = block.row(lane).map(|value| f32::from(value) * scale);
                 }
             }
         }

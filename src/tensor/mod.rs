@@ -5,6 +5,7 @@ mod cast;
 mod columns;
 mod gather;
 mod half;
+mod i4;
 mod matrix;
 mod pack;
 
@@ -12,5 +13,6 @@ pub use bytes::AlignedBytes;
 pub use cast::{Element, cast_slice};
 pub use columns::ColumnsMut;
 pub use half::f16;
+pub use i4::{I4_COLUMNS, I4Block};
 pub use matrix::{Dtype, K_GROUP, Matrix, PANEL_ROWS, Panels};
 pub use pack::{MAX_I8_COLUMNS, PackedMatrix};

@@ -1,7 +1,7 @@
-//! Row-major weights put into panels, and the symmetric int8 quantizer.
+//! Row-major weights put into panels, and the symmetric quantizers.
 
-use super::f16;
-use super::{Dtype, K_GROUP, Matrix, PANEL_ROWS, Panels};
+use super::i4::row_scale;
+use super::{Dtype, I4_COLUMNS, I4Block, K_GROUP, Matrix, PANEL_ROWS, Panels, f16};
 use crate::error::{Error, ErrorKind, Result};
 use alloc::format;
 use alloc::vec;
@@ -24,6 +24,7 @@ pub(super) enum Data {
     F32(Vec<f32>),
     F16(Vec<f16>),
     I8 { values: Vec<i8>, scales: Vec<f32>, sums: Vec<i32> },
+    I4 { blocks: Vec<I4Block>, scales: Vec<f32>, sums: Vec<i32> },
 }
 
 impl PackedMatrix {
@@ -31,10 +32,13 @@ impl PackedMatrix {
     ///
     /// f16 rounds to nearest, ties to even. int8 is symmetric with one scale a row:
     /// `scale = max |weight| / 127`, `value = round(weight / scale)` with ties to even; a row of zeros has scale 0.
+    /// int4 has `scale = max |weight| / 126` a row, and for every 32 columns the whole step in [1, 18] that leaves the
+    /// least squared error: `value = round(weight / (scale * step))` in [-7, 7].
     ///
     /// # Errors
     /// [`ErrorKind::NonFinite`] if a weight is not finite, or too large for f16; [`ErrorKind::InvalidOption`] if
-    /// int8 is asked for more than [`MAX_I8_COLUMNS`].
+    /// int8 or int4 is asked for more than [`MAX_I8_COLUMNS`], or int4 for columns that are no multiple of
+    /// [`I4_COLUMNS`].
     ///
     /// # Panics
     /// If `weights.len() != rows * columns`.
@@ -54,15 +58,24 @@ impl PackedMatrix {
                 let halves: Vec<f16> = weights.iter().map(|&weight| f16::from_f32(weight)).collect();
                 Data::F16(interleave(rows, columns, 1, &halves))
             }
-            Dtype::I8 if columns > MAX_I8_COLUMNS => {
+            Dtype::I8 | Dtype::I4 if columns > MAX_I8_COLUMNS => {
                 return Err(Error::new(
                     ErrorKind::InvalidOption,
                     format!(
-                        "{columns} columns: int8 allows at most {MAX_I8_COLUMNS}; store the matrix as f16"
+                        "{columns} columns: {dtype:?} allows at most {MAX_I8_COLUMNS}; store the matrix as f16"
+                    ),
+                ));
+            }
+            Dtype::I4 if !columns.is_multiple_of(I4_COLUMNS) => {
+                return Err(Error::new(
+                    ErrorKind::InvalidOption,
+                    format!(
+                        "{columns} columns: int4 takes multiples of {I4_COLUMNS}; store the matrix as int8"
                     ),
                 ));
             }
             Dtype::I8 => quantize(rows, columns, weights),
+            Dtype::I4 => quantize_i4(rows, columns, weights),
         };
         Ok(Self { rows, columns, data })
     }
@@ -73,6 +86,7 @@ impl PackedMatrix {
             Data::F32(values) => Panels::F32(values),
             Data::F16(values) => Panels::F16(values),
             Data::I8 { values, scales, sums } => Panels::I8 { values, scales, sums },
+            Data::I4 { blocks, scales, sums } => Panels::I4 { blocks, scales, sums },
         };
         Matrix::new(self.rows, self.columns, panels).expect("pack gives every slice its size")
     }
@@ -106,6 +120,25 @@ fn quantize(rows: usize, columns: usize, weights: &[f32]) -> Data {
     Data::I8 { values: interleave(rows, columns, K_GROUP, &values), scales, sums }
 }
 
+fn quantize_i4(rows: usize, columns: usize, weights: &[f32]) -> Data {
+    let (panels, row_blocks) = (rows.div_ceil(PANEL_ROWS), columns / I4_COLUMNS);
+    let mut blocks = vec![I4Block::default(); panels * row_blocks];
+    let (mut scales, mut sums) = (vec![0.0; panels * PANEL_ROWS], vec![0; panels * PANEL_ROWS]);
+    for (row, weights) in weights.chunks_exact(columns.max(1)).enumerate() {
+        let (panel, lane, scale) = (row / PANEL_ROWS, row % PANEL_ROWS, row_scale(weights));
+        if scale == 0.0 {
+            continue;
+        }
+        scales[row] = scale;
+        let blocks = &mut blocks[panel * row_blocks..];
+        for (block, weights) in blocks.iter_mut().zip(weights.as_chunks().0) {
+            block.quantize(lane, &weights.map(|weight| weight / scale));
+            sums[row] += block.row(lane).iter().map(|&value| i32::from(value)).sum::<i32>();
+        }
+    }
+    Data::I4 { blocks, scales, sums }
+}
+
 /// Writes the quantized row to `values`; gives its scale.
 fn quantize_row(weights: &[f32], values: &mut [i8]) -> f32 {
     let scale = weights.iter().fold(0.0f32, |largest, weight| largest.max(weight.abs())) / 127.0;
@@ -119,7 +152,7 @@ fn quantize_row(weights: &[f32], values: &mut [i8]) -> f32 {
 }
 
 /// `x` rounded to the nearest integer, ties to even, for |x| < 2^22: adding 1.5 * 2^23 leaves no bit for a fraction.
-fn round_ties_even(x: f32) -> f32 {
+pub(super) fn round_ties_even(x: f32) -> f32 {
     const SHIFT: f32 = 12_582_912.0;
     (x + SHIFT) - SHIFT
 }

@@ -4,6 +4,7 @@
 mod support;
 
 mod command;
+mod delegate;
 mod learn;
 mod manual;
 mod reports;

@@ -20,7 +20,7 @@ use siskin::tensor::Dtype;
 use support::{open, random_model, specs};
 use walk::Walk;
 
-const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::I8];
+const DTYPES: [Dtype; 4] = [Dtype::F32, Dtype::F16, Dtype::I8, Dtype::I4];
 
 /// The most deviations that an output may be away from the oracle's: `oracle/real.rs`.
 const BOUND: f64 = 6.0;

@@ -67,6 +67,16 @@ impl Weights<'_> {
                 let scales: &[f32] = cast_slice(&self.bytes[self.tensor.scales.clone()]).expect("aligned");
                 Row::Int8 { values: (0..k).map(|i| values[at(i)] as i8).collect(), scale: scales[n] }
             }
+            Dtype::I4 => {
+                let weight = |i: usize| {
+                    let block = &values[(n / 8 * (k / 32) + i / 32) * 136..][..136];
+                    let byte = block[((i % 32 / 8) * 8 + n % 8) * 4 + i % 4];
+                    let nibble = if i % 8 < 4 { byte % 16 } else { byte / 16 } as i8;
+                    (if nibble < 8 { nibble } else { nibble - 16 }) * block[128 + n % 8] as i8
+                };
+                let scales: &[f32] = cast_slice(&self.bytes[self.tensor.scales.clone()]).expect("aligned");
+                Row::Int8 { values: (0..k).map(weight).collect(), scale: scales[n] }
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use siskin::format::{File, Layout, MetadataBuilder, SectionKind, ShortlistBuilder, Writer};
 use siskin::model::{Model, ModelSpec, SchemaEntry, schema};
 use siskin::pipeline::Generation;
-use siskin::tensor::{AlignedBytes, Dtype, PackedMatrix};
+use siskin::tensor::{AlignedBytes, Dtype, I4_COLUMNS, PackedMatrix};
 
 use super::Random;
 
@@ -48,6 +48,7 @@ pub struct Recipe<'a> {
     /// What the file says that they are made for.
     pub written: &'a ModelSpec,
     pub seed: u64,
+    /// The type of matrices; int8 where int4 has no whole blocks.
     pub dtype: Dtype,
     pub vocabulary: Option<Vec<u8>>,
     pub generation: Option<Generation>,
@@ -116,7 +117,10 @@ impl Tensor {
         let content = match entry.layout {
             Layout::Rows => Content::Rows(values),
             Layout::Panels => {
-                let matrix = PackedMatrix::pack(recipe.dtype, entry.shape[0], entry.shape[1], &values);
+                let (rows, columns) = (entry.shape[0], entry.shape[1]);
+                let whole_blocks = columns.is_multiple_of(I4_COLUMNS);
+                let dtype = if recipe.dtype == Dtype::I4 && !whole_blocks { Dtype::I8 } else { recipe.dtype };
+                let matrix = PackedMatrix::pack(dtype, rows, columns, &values);
                 Content::Panels(matrix.expect("finite weights"))
             }
         };

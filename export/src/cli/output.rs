@@ -37,6 +37,8 @@ enum Type {
     F16,
     /// 8-bit integers with a scale a row
     Int8,
+    /// 4-bit integers in embeddings, output and feed-forward blocks, and 8-bit ones elsewhere
+    Int4,
 }
 
 impl OutputArguments {
@@ -50,6 +52,7 @@ impl OutputArguments {
             Type::F32 => Precision::F32,
             Type::F16 => Precision::F16,
             Type::Int8 => Precision::I8,
+            Type::Int4 => Precision::I4,
         };
         let sources = match &self.golden {
             Some(path) => read_sources(path, golden::COUNT)?,

@@ -8,7 +8,7 @@ use super::proto::{
 use crate::checkpoint::Tensor;
 use half::f16;
 use prost::Message;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 
 /// The version of ONNX's operators: the first with `LayerNormalization`, known to every ONNX Runtime since 1.13.
@@ -112,6 +112,7 @@ impl Graph {
             }
             nodes.append(&mut graph.node);
             graph.node = nodes;
+            drop_unread(graph);
         }
         model.encode_to_vec()
     }
@@ -224,6 +225,18 @@ impl Graph {
         ValueInfoProto {
             name: self.name(value).to_owned(),
             r#type: Some(TypeProto { tensor_type: Some(tensor), ..Default::default() }),
+        }
+    }
+}
+
+/// Takes away the further outputs of nodes that nobody reads: OpenVINO refuses a `LayerNormalization` with the outputs that
+/// only gradients need.
+fn drop_unread(graph: &mut GraphProto) {
+    let read = graph.node.iter().flat_map(|node| &node.input).cloned();
+    let read: HashSet<String> = read.chain(graph.output.iter().map(|output| output.name.clone())).collect();
+    for node in &mut graph.node {
+        while node.output.len() > 1 && node.output.last().is_some_and(|last| !read.contains(last)) {
+            node.output.pop();
         }
     }
 }

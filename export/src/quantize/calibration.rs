@@ -4,7 +4,7 @@ use super::{Kept, Precision, Quantization};
 use crate::checkpoint::Checkpoint;
 use crate::shortlist::Pair;
 use siskin::format::{File, Layout, SectionKind};
-use siskin::model::{Alignment, Model, Session, SessionShape, ShortlistMode, schema};
+use siskin::model::{Alignment, Model, SchemaEntry, Session, SessionShape, ShortlistMode, schema};
 use siskin::pipeline::Generation;
 use siskin::tensor::{AlignedBytes, PackedMatrix};
 use siskin::{Error, ErrorKind, Result};
@@ -157,8 +157,8 @@ impl Calibration {
         Ok(sum)
     }
 
-    /// What it costs to have a matrix of `checkpoint` in `precision` and the others in f32, for each matrix that there
-    /// is a wider type for; those first that lose most for a byte. `done` hears of each.
+    /// What it costs to have a matrix of `checkpoint` in `precision` and the others in f32, for each matrix that
+    /// would have it, if there is a wider type; those first that lose most for a byte. `done` hears of each.
     ///
     /// # Errors
     /// As [`loss`](Self::loss) and [`Quantization::write`].
@@ -170,7 +170,10 @@ impl Calibration {
     ) -> Result<Vec<Sensitivity>> {
         let Some(wider) = precision.wider() else { return Ok(Vec::new()) };
         let mut found = Vec::new();
-        for entry in schema(&checkpoint.spec).into_iter().filter(|entry| entry.layout == Layout::Panels) {
+        let is_narrow = |entry: &SchemaEntry| {
+            entry.layout == Layout::Panels && precision.of_matrix(&entry.name, entry.shape[1]) == precision
+        };
+        for entry in schema(&checkpoint.spec).into_iter().filter(is_narrow) {
             let mut quantization = Quantization::from(Precision::F32);
             let alone = Kept { precision, reason: String::new() };
             quantization.kept.insert(entry.name.clone(), alone);

@@ -17,13 +17,23 @@ pub fn folder(name: &str) -> Option<PathBuf> {
     Some(folder)
 }
 
+/// The bytes of a file, unpacked where it is packed by xz.
+fn bytes(path: &Path) -> Vec<u8> {
+    let bytes = std::fs::read(path).unwrap();
+    if path.extension().is_none_or(|extension| extension != "xz") {
+        return bytes;
+    }
+    let mut unpacked = Vec::new();
+    lzma_rs::xz_decompress(&mut BufReader::new(&bytes[..]), &mut unpacked).unwrap();
+    unpacked
+}
+
+/// The text of a file, which may be packed by xz.
+pub fn text(path: &Path) -> String {
+    String::from_utf8(bytes(path)).unwrap()
+}
+
 /// The lines of a JSON-lines file, which may be packed by xz.
 pub fn json_lines<T: serde::de::DeserializeOwned>(path: &Path) -> Vec<T> {
-    let mut bytes = std::fs::read(path).unwrap();
-    if path.extension().is_some_and(|extension| extension == "xz") {
-        let mut unpacked = Vec::new();
-        lzma_rs::xz_decompress(&mut BufReader::new(&bytes[..]), &mut unpacked).unwrap();
-        bytes = unpacked;
-    }
-    serde_json::Deserializer::from_slice(&bytes).into_iter().map(Result::unwrap).collect()
+    serde_json::Deserializer::from_slice(&bytes(path)).into_iter().map(Result::unwrap).collect()
 }

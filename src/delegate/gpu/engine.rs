@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::buffers::Buffers;
 use super::device::Gpu;
-use super::network::{Dispatch, Recorder};
+use super::recorder::{Dispatch, Recorder};
 use crate::delegate::failed;
 use crate::delegate::{Embeddings, Engine, Placement, Step};
 use crate::error::Result;

@@ -6,10 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use super::device::{Gpu, PackedDot};
-use crate::delegate::failed;
-use crate::error::Result;
 use crate::kernels::Activation;
-use crate::tensor::Dtype;
 
 /// Element types that weights have on the GPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,18 +17,6 @@ pub enum Element {
     F16,
     /// 32-bit floats.
     F32,
-}
-
-impl Element {
-    /// That of weights which are stored as `dtype`.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Delegate`](crate::ErrorKind::Delegate) for a type that no kernel takes.
-    pub fn of(dtype: Dtype) -> Result<Self> {
-        let elements = [(Dtype::I8, Self::I8), (Dtype::F16, Self::F16), (Dtype::F32, Self::F32)];
-        let found = elements.into_iter().find(|(stored, _)| *stored == dtype);
-        found.map(|(_, element)| element).ok_or_else(|| failed(format!("there are no kernels for {dtype:?}")))
-    }
 }
 
 /// How much one workgroup of a product computes; its 64 invocations are `panels * parts * 2`.

@@ -4,7 +4,8 @@
 //! kernels    WGSL and the constants it is compiled for: product, rows, attention, slots of hypotheses, SSRU
 //! weights    the file's panels, uploaded as they lie
 //! buffers    scratch and caches, resident
-//! network    encoder and step as lists of dispatches, made once
+//! recorder   kernels put in a list with what they work on
+//! network    encoder and step as such lists, made once
 //! engine     a batch or a step: copy the embeddings there, submit the list once, copy the logits back
 //! ```
 //!
@@ -16,6 +17,7 @@ mod device;
 mod engine;
 mod kernels;
 mod network;
+mod recorder;
 mod weights;
 
 pub use device::{AdapterKind, AdapterName, Gpu, PackedDot, adapters};

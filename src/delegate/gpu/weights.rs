@@ -8,7 +8,7 @@ use super::kernels::Element;
 use crate::delegate::failed;
 use crate::error::Result;
 use crate::nn::{Context, Linear, Norm, RelativeBias, Stored, distance_bucket};
-use crate::tensor::{K_GROUP, PANEL_ROWS, Panels};
+use crate::tensor::{I4_COLUMNS, I4Block, K_GROUP, PANEL_ROWS, Panels};
 
 /// A linear projection.
 #[derive(Clone)]
@@ -38,9 +38,13 @@ impl Product {
         let (rows, columns) = (matrix.rows(), matrix.columns());
         let label = format!("a matrix of {rows} x {columns}");
         let upload = |bytes: &[u8]| gpu.upload(&label, bytes);
-        let element = Element::of(matrix.dtype())?;
-        let scales = if let Panels::I8 { scales, .. } = matrix.data() { Some(scales) } else { None };
-        let weights = upload(linear.weight.values(ctx))?;
+        let bytes = linear.weight.values(ctx);
+        let (element, weights, scales) = match matrix.data() {
+            Panels::F32(_) => (Element::F32, upload(bytes)?, None),
+            Panels::F16(_) => (Element::F16, upload(bytes)?, None),
+            Panels::I8 { scales, .. } => (Element::I8, upload(bytes)?, Some(scales)),
+            Panels::I4 { blocks, scales, .. } => (Element::I8, upload(&widen(blocks))?, Some(scales)),
+        };
         let bias = linear.bias.as_ref().map(|bias| bias.rows(ctx));
         let pair = |row: usize| {
             let bias = bias.and_then(|bias| bias.get(row)).copied().unwrap_or(0.0);
@@ -58,6 +62,18 @@ impl Product {
             Element::F16 | Element::F32 => self.columns,
         }
     }
+}
+
+/// int4 panels as the int8 panels with the same values, `value * step`.
+fn widen(blocks: &[I4Block]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(blocks.len() * PANEL_ROWS * I4_COLUMNS);
+    for block in blocks {
+        let rows: [_; PANEL_ROWS] = core::array::from_fn(|lane| block.row(lane));
+        for first in (0..I4_COLUMNS).step_by(K_GROUP) {
+            bytes.extend(rows.iter().flat_map(|row| &row[first..first + K_GROUP]).map(|&value| value as u8));
+        }
+    }
+    bytes
 }
 
 /// Kinds of normalization, by their numbers in `rows.wgsl`.

@@ -7,9 +7,9 @@ use core::marker::PhantomData;
 use crate::tensor::f16;
 
 use crate::kernels::Isa;
-use crate::kernels::gemm::Tile;
+use crate::kernels::gemm::{Int4, Nibbles, Tile};
 use crate::kernels::table::{GemmKernels, Kernels, RowKernels, gemm_kernel, row_kernels};
-use crate::tensor::{K_GROUP, PANEL_ROWS};
+use crate::tensor::{I4Block, K_GROUP, PANEL_ROWS};
 
 pub(in crate::kernels) static ROWS: RowKernels = row_kernels!(inline);
 
@@ -18,6 +18,7 @@ pub(in crate::kernels) static PORTABLE: Kernels = Kernels {
     rows: &ROWS,
     gemm: GemmKernels {
         i8: gemm_kernel!(Isa::Portable, inline; Int8 [2, 1, 1]),
+        i4: gemm_kernel!(Isa::Portable, inline; Int4<Int8> [2, 1, 1]),
         f16: gemm_kernel!(Isa::Portable, inline; Float<f16> [2, 1, 2]),
         f32: gemm_kernel!(Isa::Portable, inline; Float<f32> [2, 1, 2]),
     },
@@ -67,6 +68,19 @@ impl Tile for Int8 {
     unsafe fn store(acc: Self::Acc, sums: *mut [i32; PANEL_ROWS], _stride: usize) {
         // SAFETY: the caller lets us write it.
         unsafe { *sums = acc };
+    }
+}
+
+impl Nibbles for Int8 {
+    #[inline(always)]
+    unsafe fn unpack(block: &I4Block, k: usize) -> Self::W {
+        let shift = if k.is_multiple_of(8) { 4 } else { 0 };
+        block.values[k / 8].map(|bytes| bytes.map(|byte| ((byte << shift) & 0xF0) as i8))
+    }
+
+    #[inline(always)]
+    unsafe fn add_steps(acc: Self::Acc, sums: Self::Acc, steps: &[u8; PANEL_ROWS]) -> Self::Acc {
+        core::array::from_fn(|i| acc[i].wrapping_add((sums[i] >> 4).wrapping_mul(i32::from(steps[i]))))
     }
 }
 

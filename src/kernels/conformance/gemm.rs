@@ -4,7 +4,7 @@ use crate::tensor::f16;
 
 use super::{EPSILON, Random, Unaligned, assert_same_bits, tables};
 use crate::kernels::{Activation, Activations, Epilogue, Kernels, Residual, reference};
-use crate::tensor::{ColumnsMut, Dtype, K_GROUP, Matrix, PANEL_ROWS, Panels};
+use crate::tensor::{ColumnsMut, Dtype, I4_COLUMNS, I4Block, K_GROUP, Matrix, PANEL_ROWS, Panels};
 
 const ACTIVATIONS: [Activation; 5] =
     [Activation::Identity, Activation::Relu, Activation::GeluErf, Activation::GeluTanh, Activation::Silu];
@@ -21,6 +21,7 @@ struct Case {
     scales: Vec<f32>,       // [M]
     inputs: Unaligned<f32>, // [M, K]
     panels_i8: Unaligned<i8>,
+    panels_i4: Unaligned<I4Block>,
     panels_f16: Unaligned<f16>,
     panels_f32: Unaligned<f32>,
     weight_scales: Vec<f32>, // [P * 8]
@@ -31,7 +32,8 @@ struct Case {
 }
 
 impl Case {
-    /// A product of the given integers in [-127, 127], or, for float weights, of these over 127.
+    /// A product of the given integers in [-127, 127], or, for float weights, of these over 127. int4 takes weights of
+    /// [`int4_weights`].
     fn new(
         m: usize,
         n: usize,
@@ -41,7 +43,7 @@ impl Case {
         random: &mut Random,
     ) -> Self {
         let k = weights.len() / n;
-        let factor = if dtype == Dtype::I8 { 1.0 } else { 1.0 / 127.0 };
+        let factor = if is_integer(dtype) { 1.0 } else { 1.0 / 127.0 };
         let number = |x: &i8| f16::from_f32(f32::from(*x) * factor).to_f32();
         let (activations, weights): (Vec<f32>, Vec<f32>) =
             (activations.iter().map(number).collect(), weights.iter().map(number).collect());
@@ -70,6 +72,7 @@ impl Case {
             );
         }
         let panels_f16: Vec<f16> = panels_f32.iter().map(|&x| f16::from_f32(x)).collect();
+        let panels_i4 = if dtype == Dtype::I4 { int4_panels(n, k, &weights) } else { Vec::new() };
         let only = |wanted| dtype == wanted;
         Case {
             m,
@@ -80,6 +83,7 @@ impl Case {
             scales: (0..m).map(|_| random.unit() * 0.01).collect(),
             inputs: Unaligned::new(&activations),
             panels_i8: Unaligned::new(if only(Dtype::I8) { &panels_i8 } else { &[] }),
+            panels_i4: Unaligned::new(&panels_i4),
             panels_f16: Unaligned::new(if only(Dtype::F16) { &panels_f16 } else { &[] }),
             panels_f32: Unaligned::new(if only(Dtype::F32) { &panels_f32 } else { &[] }),
             weight_scales: (0..padded_n)
@@ -96,7 +100,10 @@ impl Case {
 
     fn random(m: usize, n: usize, k: usize, dtype: Dtype, random: &mut Random) -> Self {
         let activations: Vec<i8> = (0..m * k).map(|_| random.int8()).collect();
-        let weights: Vec<i8> = (0..n * k).map(|_| random.int8()).collect();
+        let weights: Vec<i8> = match dtype {
+            Dtype::I4 => int4_weights(n, k, random),
+            _ => (0..n * k).map(|_| random.int8()).collect(),
+        };
         Self::new(m, n, dtype, &activations, &weights, random)
     }
 
@@ -106,6 +113,11 @@ impl Case {
             Dtype::F16 => Panels::F16(self.panels_f16.get()),
             Dtype::I8 => Panels::I8 {
                 values: self.panels_i8.get(),
+                scales: &self.weight_scales,
+                sums: &self.weight_sums,
+            },
+            Dtype::I4 => Panels::I4 {
+                blocks: self.panels_i4.get(),
                 scales: &self.weight_scales,
                 sums: &self.weight_sums,
             },
@@ -121,7 +133,7 @@ impl Case {
             residual: if self.residual.is_some() { Residual::Add } else { Residual::None },
         };
         let activations = match self.dtype {
-            Dtype::I8 => Activations::I8 { values: self.values.get(), scales: &self.scales },
+            Dtype::I8 | Dtype::I4 => Activations::I8 { values: self.values.get(), scales: &self.scales },
             _ => Activations::F32 { rows: self.inputs.get() },
         };
         let mut out = Unaligned::new(&self.residual.clone().unwrap_or(vec![f32::NAN; self.m * self.n]));
@@ -134,7 +146,7 @@ impl Case {
 
     /// Holds `got` against the oracle.
     ///
-    /// An int8 product without activation is `sum * (scale * scale) + bias + residual` in `f32`, to the bit. For the
+    /// An int8 or int4 product without activation is `sum * (scale * scale) + bias + residual` in `f32`, to the bit. For the
     /// rest: K products and K sums in `f32` are off by at most K + 1 roundings of the sum of magnitudes (Higham,
     /// *Accuracy and Stability of Numerical Algorithms*, 2nd ed., eq. 3.5); int8 has none of them, but two in the
     /// scale; bias, activation (slope at most 1.13, own error below 8 ulp) and residual add less than 20 roundings of
@@ -146,7 +158,7 @@ impl Case {
             let w = self.weights[column * self.k..][..self.k].iter().map(|&x| f64::from(x));
             let (mut sum, mut magnitude) = reference::dot(a, w);
             let mut roundings = (self.k + 1) as f64;
-            if self.dtype == Dtype::I8 {
+            if is_integer(self.dtype) {
                 let scale = self.scales[row] * self.weight_scales[column];
                 if self.activation == Activation::Identity {
                     let mut want = sum as f32 * scale;
@@ -184,24 +196,62 @@ impl Case {
     }
 }
 
+fn is_integer(dtype: Dtype) -> bool {
+    matches!(dtype, Dtype::I8 | Dtype::I4)
+}
+
+/// [N, K] products of values in [-7, 7] and a step in [1, 18] for each block of a row.
+fn int4_weights(n: usize, k: usize, random: &mut Random) -> Vec<i8> {
+    let mut block = || {
+        let step = random.between(1, 18) as i8;
+        core::array::from_fn::<i8, I4_COLUMNS, _>(|_| (random.between(0, 14) as i8 - 7) * step)
+    };
+    (0..n * k / I4_COLUMNS).flat_map(|_| block()).collect()
+}
+
+/// The blocks of such weights, each with the least step that all of them are multiples of.
+fn int4_panels(n: usize, k: usize, weights: &[f32]) -> Vec<I4Block> {
+    let row_blocks = k / I4_COLUMNS;
+    let mut blocks = vec![I4Block::default(); n.div_ceil(PANEL_ROWS) * row_blocks];
+    for (i, weights) in weights.chunks_exact(I4_COLUMNS).enumerate() {
+        let (row, column) = (i / row_blocks, i % row_blocks);
+        let block = &mut blocks[row / PANEL_ROWS * row_blocks + column];
+        let lane = row % PANEL_ROWS;
+        let fits = |step: &i32| weights.iter().all(|&w| w as i32 % step == 0 && (w as i32 / step).abs() <= 7);
+        let step = (1..=18).find(fits).unwrap();
+        block.steps[lane] = step as u8;
+        for (k, &weight) in weights.iter().enumerate() {
+            let bits = (weight as i32 / step) as u8 & 15;
+            block.values[k / 8][lane][k % 4] |= bits << if k % 8 < 4 { 0 } else { 4 };
+        }
+    }
+    blocks
+}
+
 fn random_shapes(dtype: Dtype, seed: u64) {
     let mut random = Random(seed);
+    let whole = |k: usize| if dtype == Dtype::I4 { k.next_multiple_of(I4_COLUMNS) } else { k };
     for _ in 0..120 {
-        let (m, n, k) = (random.between(1, 20), random.between(1, 70), random.between(1, 300));
+        let (m, n, k) = (random.between(1, 20), random.between(1, 70), whole(random.between(1, 300)));
         Case::random(m, n, k, dtype, &mut random).run(random.between(0, n.div_ceil(PANEL_ROWS)));
     }
     // Every number of rows that a tile can be cut into, and every remainder of a step along K.
     for m in 1..=18 {
-        Case::random(m, 41, 16 + m, dtype, &mut random).run(2);
+        Case::random(m, 41, whole(16 + m), dtype, &mut random).run(2);
     }
     for k in 0..=40 {
-        Case::random(3, 9, k, dtype, &mut random).run(1);
+        Case::random(3, 9, whole(k), dtype, &mut random).run(1);
     }
 }
 
 #[test]
 fn int8_products() {
     random_shapes(Dtype::I8, 0x5151);
+}
+
+#[test]
+fn int4_products() {
+    random_shapes(Dtype::I4, 0x4141);
 }
 
 #[test]
@@ -225,6 +275,16 @@ fn int8_extremes_are_exact() {
             |len: usize| (0..len).map(|_| if random.chance() { 127 } else { -127 }).collect::<Vec<i8>>();
         let (a, w) = (signs(9 * k), signs(33 * k));
         Case::new(9, 33, Dtype::I8, &a, &w, &mut random).run(3);
+    }
+}
+
+#[test]
+fn int4_extremes_are_exact() {
+    let mut random = Random(0xE4);
+    for k in [32, 512, 4096] {
+        for (a, w) in [(127, 126), (127, -126), (-127, 126), (-127, -126)] {
+            Case::new(5, 17, Dtype::I4, &vec![a; 5 * k], &vec![w; 17 * k], &mut random).run(1);
+        }
     }
 }
 
@@ -265,12 +325,12 @@ fn half_precision_specials_widen_alike() {
 #[test]
 fn a_row_of_nan_stays_in_its_row() {
     let mut random = Random(0xAA);
-    for dtype in [Dtype::F32, Dtype::F16, Dtype::I8] {
-        let mut case = Case::random(5, 20, 30, dtype, &mut random);
+    for dtype in [Dtype::F32, Dtype::F16, Dtype::I8, Dtype::I4] {
+        let mut case = Case::random(5, 20, 32, dtype, &mut random);
         (case.bias, case.residual) = (None, None);
         let clean = case.multiply(tables()[0], 0);
         case.scales[2] = f32::NAN;
-        case.inputs.get_mut()[2 * 30 + 7] = f32::NAN;
+        case.inputs.get_mut()[2 * 32 + 7] = f32::NAN;
         for kernels in tables() {
             let got = case.multiply(kernels, 1);
             assert!(got[2 * 20..3 * 20].iter().all(|x| x.is_nan()), "{kernels:?} {dtype:?}");

@@ -100,9 +100,12 @@ fn tables_are_found_by_name_and_tell_theirs() {
         let isa = kernels.isa();
         assert_eq!(Kernels::for_isa(isa).unwrap().isa(), isa);
         assert_eq!(Kernels::named(isa.name()).unwrap().isa(), isa);
-        for (name, operation) in
-            kernels.names().iter().zip(["gemm_i8i8f32/", "gemm_f32f16f32/", "gemm_f32f32f32/"])
-        {
+        for (name, operation) in kernels.names().iter().zip([
+            "gemm_i8i8f32/",
+            "gemm_i8i4f32/",
+            "gemm_f32f16f32/",
+            "gemm_f32f32f32/",
+        ]) {
             assert!(name.to_string().starts_with(operation), "{name}");
             println!("{name}");
         }

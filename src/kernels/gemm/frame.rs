@@ -37,6 +37,11 @@ pub(in crate::kernels) trait Tile {
     const DEPTH: usize;
     /// What the tile adds to every activation: the frame takes `OFFSET` times the weights' sum back off.
     const OFFSET: i32 = 0;
+    /// Whether a single row meets one panel at a time, whose parts it is multiplied by side by side; else several
+    /// panels, which share the loading of activations.
+    const ROW_BY_PANEL: bool = true;
+    /// Elements of a panel for one of a row.
+    const PANEL_WIDTH: usize = PANEL_ROWS;
     /// `ROWS` rows by `DEPTH` activations in registers.
     type A: Copy;
     /// 8 rows by `DEPTH` weights of one panel in registers.
@@ -53,7 +58,7 @@ pub(in crate::kernels) trait Tile {
     /// They must be readable.
     unsafe fn load_a(row: *const Self::Input, stride: usize) -> Self::A;
 
-    /// Loads `8 * DEPTH` weights of a panel.
+    /// Loads `PANEL_WIDTH * DEPTH` elements of a panel.
     ///
     /// # Safety
     /// They must be readable.
@@ -89,7 +94,7 @@ const HELD_BYTES: usize = 16 << 10;
 pub(in crate::kernels) struct Product<'a, I, W> {
     /// [M, depth].
     pub inputs: &'a [I],
-    /// All panels of the matrix, `8 * depth` elements each.
+    /// All panels of the matrix, `PANEL_WIDTH * depth` elements each.
     pub weights: &'a [W],
     /// Elements of an input row.
     pub depth: usize,
@@ -176,8 +181,8 @@ pub(in crate::kernels) unsafe fn gemm<T: Tile, const R: usize, const P: usize, c
     let end = product.panels.end;
     // SAFETY: the caller's promise, for all four.
     unsafe {
-        if let (1, 1, Some(add)) = (out.rows(), T::ROWS, T::Sum::ADD) {
-            let panel_len = PANEL_ROWS * product.depth;
+        if let (1, 1, Some(add), true) = (out.rows(), T::ROWS, T::Sum::ADD, T::ROW_BY_PANEL) {
+            let panel_len = T::PANEL_WIDTH * product.depth;
             for panel in product.panels.clone() {
                 let weights = &product.weights[panel * panel_len..][..panel_len];
                 let sums = row_by_panel::<T, V>(product.inputs, weights, product.depth, add);
@@ -207,7 +212,7 @@ unsafe fn panel_block<T: Tile, const R: usize, const P: usize>(
     panel: usize,
     out: &mut ColumnsMut<'_>,
 ) {
-    let (depth, panel_len) = (product.depth, PANEL_ROWS * product.depth);
+    let (depth, panel_len) = (product.depth, T::PANEL_WIDTH * product.depth);
     let weights = &product.weights[panel * panel_len..][..P * panel_len];
     let mut sums = [[[[T::Sum::default(); PANEL_ROWS]; P]; MAX_ROWS]; R];
     let sums = sums.as_flattened_mut();
@@ -249,11 +254,11 @@ unsafe fn tile<T: Tile, const R: usize, const P: usize>(
     const { assert!(R * T::ROWS <= MAX_TILE_ROWS && T::DEPTH <= MAX_DEPTH) };
     let rows = left.min(R * T::ROWS);
     assert!(rows > (R - 1) * T::ROWS && sums.len() >= R * T::ROWS);
-    assert!(inputs.len() >= rows * depth && weights.len() == P * PANEL_ROWS * depth);
+    assert!(inputs.len() >= rows * depth && weights.len() == P * T::PANEL_WIDTH * depth);
     let whole = depth / T::DEPTH * T::DEPTH;
     // An operand of two rows that has only one left reads it twice.
     let second = if rows == R * T::ROWS { depth } else { 0 };
-    // SAFETY: all offsets are below `rows * depth` and `P * 8 * depth`, and those of the sums below
+    // SAFETY: all offsets are below `rows * depth` and `P * PANEL_WIDTH * depth`, and those of the sums below
     // `R * T::ROWS * P`: the lengths asserted above. The instruction set is the caller's promise.
     unsafe {
         let mut acc = [[T::zero(); P]; R];
@@ -322,7 +327,7 @@ struct Operands<I, W> {
 /// Adds products to every sum of a tile, for each k below `end` that is a multiple of the step.
 ///
 /// # Safety
-/// `DEPTH` elements must be readable from every such k in every row and lane, and `8 * DEPTH` weights in every lane;
+/// `DEPTH` elements must be readable from every such k in every row and lane, and `PANEL_WIDTH * DEPTH` elements of every lane's weights;
 /// the CPU must have the instruction set of `T`.
 #[inline(always)]
 unsafe fn steps<T: Tile, const R: usize, const P: usize>(
@@ -335,7 +340,7 @@ unsafe fn steps<T: Tile, const R: usize, const P: usize>(
         // SAFETY: the caller's promises.
         unsafe {
             unroll!(p < P, {
-                let w = w.add((p * lane_w + k) * PANEL_ROWS);
+                let w = w.add((p * lane_w + k) * T::PANEL_WIDTH);
                 T::prefetch(w, ahead);
                 let w = T::load_w(w);
                 unroll!(r < R, {
@@ -355,11 +360,11 @@ unsafe fn row_by_panel<T: Tile, const C: usize>(
     depth: usize,
     add: fn(T::Sum, T::Sum) -> T::Sum,
 ) -> [T::Sum; PANEL_ROWS] {
-    assert!(input.len() == depth && weights.len() == PANEL_ROWS * depth);
+    assert!(input.len() == depth && weights.len() == T::PANEL_WIDTH * depth);
     let step = C * T::DEPTH;
     let whole = depth / step * step;
     let mut parts = [[T::Sum::default(); PANEL_ROWS]; C];
-    // SAFETY: all offsets are below `depth` and `8 * depth`, and `store` writes one row. The instruction set is the
+    // SAFETY: all offsets are below `depth` and `PANEL_WIDTH * depth`, and `store` writes one row. The instruction set is the
     // caller's promise.
     unsafe {
         let mut acc = [[T::zero(); C]; 1];
@@ -386,7 +391,7 @@ unsafe fn row_by_panel<T: Tile, const C: usize>(
             tile::<T, 1, 1>(
                 &input[whole..],
                 1,
-                &weights[PANEL_ROWS * whole..],
+                &weights[T::PANEL_WIDTH * whole..],
                 depth - whole,
                 PREFETCH_BYTES,
                 &mut rest,

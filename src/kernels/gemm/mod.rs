@@ -1,12 +1,14 @@
 //! Matrix products with panel weights: what they take, and the frame that all instruction sets share.
 
 mod frame;
+mod int4;
 
 use core::ops::Range;
 
 use super::Activation;
 use crate::tensor::K_GROUP;
 pub(super) use frame::{Product, Scales, Tile, gemm};
+pub(super) use int4::{Int4, Nibbles};
 
 /// The inputs of a product: M rows of K.
 #[derive(Clone, Copy, Debug)]
@@ -16,7 +18,7 @@ pub enum Activations<'a> {
         /// [M, K].
         rows: &'a [f32],
     },
-    /// For int8 weights: rows that [`Kernels::quantize`](super::Kernels::quantize) made.
+    /// For int8 and int4 weights: rows that [`Kernels::quantize`](super::Kernels::quantize) made.
     I8 {
         /// [M, K rounded up to 4], zero beyond K.
         values: &'a [i8],

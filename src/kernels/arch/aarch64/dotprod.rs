@@ -5,19 +5,19 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use super::neon::{self, prefetch, store};
+use super::neon::{self, nibbles, prefetch, store, widened};
 use crate::kernels::Isa;
-use crate::kernels::gemm::Tile;
+use crate::kernels::gemm::{Int4, Nibbles, Tile};
 use crate::kernels::table::{GemmKernels, Kernels, gemm_kernel};
-use crate::tensor::{K_GROUP, PANEL_ROWS};
+use crate::tensor::{I4Block, K_GROUP, PANEL_ROWS};
 
-pub(in crate::kernels) static NEON_DOTPROD: Kernels = Kernels {
-    isa: Isa::NeonDotprod,
-    rows: &crate::kernels::arch::portable::ROWS,
-    gemm: GemmKernels {
-        i8: gemm_kernel!(Isa::NeonDotprod, target_feature(enable = "neon,dotprod"); Int8 [8, 1, 2]),
-        ..neon::GEMM
-    },
+pub(in crate::kernels) static NEON_DOTPROD: Kernels =
+    Kernels { isa: Isa::NeonDotprod, rows: &crate::kernels::arch::portable::ROWS, gemm: GEMM };
+
+pub(super) const GEMM: GemmKernels = GemmKernels {
+    i8: gemm_kernel!(Isa::NeonDotprod, target_feature(enable = "neon,dotprod"); Int8 [8, 1, 2]),
+    i4: gemm_kernel!(Isa::NeonDotprod, target_feature(enable = "neon,dotprod"); Int4<Int8> [4, 1, 1]),
+    ..neon::GEMM
 };
 
 /// `acc + w · (group LANE of a)` for four rows: the stable library has no intrinsic for it.
@@ -99,5 +99,28 @@ impl Tile for Int8 {
     fn prefetch(panel: *const i8, ahead: usize) {
         prefetch(panel.cast(), ahead);
         prefetch(panel.cast(), ahead + 64);
+    }
+}
+
+impl Nibbles for Int8 {
+    #[inline(always)]
+    unsafe fn unpack(block: &I4Block, k: usize) -> Self::W {
+        // SAFETY: NEON is the caller's promise.
+        unsafe {
+            let ([a, b, c, d], [e, f, g, h]) = (nibbles(block, k), nibbles(block, k + 8));
+            [a, b, c, d, e, f, g, h]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn add_steps(acc: Self::Acc, sums: Self::Acc, steps: &[u8; PANEL_ROWS]) -> Self::Acc {
+        // SAFETY: NEON is the caller's promise.
+        unsafe {
+            let [low, high] = widened(steps);
+            [
+                vmlaq_s32(acc[0], vshrq_n_s32::<4>(sums[0]), low),
+                vmlaq_s32(acc[1], vshrq_n_s32::<4>(sums[1]), high),
+            ]
+        }
     }
 }

@@ -6,7 +6,7 @@ use core::arch::aarch64::*;
 use core::arch::asm;
 
 use super::dotprod;
-use super::neon::{self, prefetch, store};
+use super::neon::{prefetch, store};
 use crate::kernels::Isa;
 use crate::kernels::gemm::{Product, Tile, gemm};
 use crate::kernels::table::{Gemm, GemmKernels, Kernels, with_features};
@@ -15,7 +15,7 @@ use crate::tensor::{ColumnsMut, K_GROUP, PANEL_ROWS};
 pub(in crate::kernels) static NEON_I8MM: Kernels = Kernels {
     isa: Isa::NeonI8mm,
     rows: &crate::kernels::arch::portable::ROWS,
-    gemm: GemmKernels { i8: Gemm { run: gemm_i8, isa: Isa::NeonI8mm, tile: (8, 8) }, ..neon::GEMM },
+    gemm: GemmKernels { i8: Gemm { run: gemm_i8, isa: Isa::NeonI8mm, tile: (8, 8) }, ..dotprod::GEMM },
 };
 
 with_features! { target_feature(enable = "neon,dotprod,i8mm");

@@ -9,9 +9,9 @@ use core::marker::PhantomData;
 use crate::tensor::f16;
 
 use crate::kernels::Isa;
-use crate::kernels::gemm::{Product, Tile, gemm};
+use crate::kernels::gemm::{Int4, Nibbles, Product, Tile, gemm};
 use crate::kernels::table::{Gemm, GemmKernels, Kernels, gemm_kernel, with_features};
-use crate::tensor::{ColumnsMut, K_GROUP, PANEL_ROWS};
+use crate::tensor::{ColumnsMut, I4Block, K_GROUP, PANEL_ROWS};
 
 pub(in crate::kernels) static NEON: Kernels = Kernels {
     isa: Isa::Neon,
@@ -22,6 +22,7 @@ pub(in crate::kernels) static NEON: Kernels = Kernels {
 
 pub(super) const GEMM: GemmKernels = GemmKernels {
     i8: Gemm { run: gemm_i8, isa: Isa::Neon, tile: (4, 8) },
+    i4: gemm_kernel!(Isa::Neon, target_feature(enable = "neon"); Int4<Int8<1>> [4, 1, 1]),
     f16: gemm_kernel!(Isa::Neon, target_feature(enable = "neon"); Float<f16> [4, 2, 4]),
     f32: gemm_kernel!(Isa::Neon, target_feature(enable = "neon"); Float<f32> [4, 2, 4]),
 };
@@ -174,6 +175,55 @@ impl<const PAIRS: usize> Tile for Int8<PAIRS> {
         for pair in 0..PAIRS {
             prefetch(panel.cast(), ahead + pair * 64);
         }
+    }
+}
+
+impl Nibbles for Int8<1> {
+    #[inline(always)]
+    unsafe fn unpack(block: &I4Block, k: usize) -> Self::W {
+        // SAFETY: NEON is the caller's promise.
+        unsafe { [nibbles(block, k)] }
+    }
+
+    #[inline(always)]
+    unsafe fn add_steps(acc: Self::Acc, sums: Self::Acc, steps: &[u8; PANEL_ROWS]) -> Self::Acc {
+        // SAFETY: NEON is the caller's promise.
+        unsafe {
+            let [low, high] = widened(steps);
+            let pairs =
+                [vzip1q_s32(low, low), vzip2q_s32(low, low), vzip1q_s32(high, high), vzip2q_s32(high, high)];
+            let add = |i: usize| vmlaq_s32(acc[i], vshrq_n_s32::<4>(sums[i]), pairs[i]);
+            [add(0), add(1), add(2), add(3)]
+        }
+    }
+}
+
+/// 16 times the values of the eight columns from `k` on: rows 0 to 3 and 4 to 7 of the first four, then of the last.
+///
+/// # Safety
+/// The CPU must have NEON.
+#[inline(always)]
+pub(super) unsafe fn nibbles(block: &I4Block, k: usize) -> [int8x16_t; 4] {
+    let bytes = block.values[k / 8].as_ptr().cast::<u8>();
+    // SAFETY: eight rows of four bytes are two registers; NEON is the caller's promise.
+    unsafe {
+        let (low, high) = (vld1q_u8(bytes), vld1q_u8(bytes.add(16)));
+        let first = |bytes| vreinterpretq_s8_u8(vshlq_n_u8::<4>(bytes));
+        let last = |bytes| vreinterpretq_s8_u8(vandq_u8(bytes, vdupq_n_u8(0xF0)));
+        [first(low), first(high), last(low), last(high)]
+    }
+}
+
+/// The steps of rows 0 to 3 and 4 to 7 in 32 bits.
+///
+/// # Safety
+/// The CPU must have NEON.
+#[inline(always)]
+pub(super) unsafe fn widened(steps: &[u8; PANEL_ROWS]) -> [int32x4_t; 2] {
+    // SAFETY: NEON is the caller's promise.
+    unsafe {
+        let steps = vreinterpretq_s16_u16(vmovl_u8(vld1_u8(steps.as_ptr())));
+        [vmovl_s16(vget_low_s16(steps)), vmovl_high_s16(steps)]
     }
 }
 

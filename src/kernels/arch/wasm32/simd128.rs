@@ -8,9 +8,9 @@ use core::marker::PhantomData;
 use crate::tensor::f16;
 
 use crate::kernels::Isa;
-use crate::kernels::gemm::Tile;
+use crate::kernels::gemm::{Int4, Nibbles, Tile};
 use crate::kernels::table::{GemmKernels, Kernels, gemm_kernel};
-use crate::tensor::{K_GROUP, PANEL_ROWS};
+use crate::tensor::{I4Block, K_GROUP, PANEL_ROWS};
 
 pub(in crate::kernels) static WASM_SIMD128: Kernels = Kernels {
     isa: Isa::WasmSimd128,
@@ -18,6 +18,7 @@ pub(in crate::kernels) static WASM_SIMD128: Kernels = Kernels {
     rows: &crate::kernels::arch::portable::ROWS,
     gemm: GemmKernels {
         i8: gemm_kernel!(Isa::WasmSimd128, target_feature(enable = "simd128"); Int8 [2, 1, 2]),
+        i4: gemm_kernel!(Isa::WasmSimd128, target_feature(enable = "simd128"); Int4<Int8> [2, 1, 1]),
         f16: gemm_kernel!(Isa::WasmSimd128, target_feature(enable = "simd128"); Float<f16> [4, 1, 4]),
         f32: gemm_kernel!(Isa::WasmSimd128, target_feature(enable = "simd128"); Float<f32> [4, 1, 4]),
     },
@@ -82,6 +83,37 @@ impl Tile for Int8 {
             v128_store(sums.cast(), add_pairs(acc[0], acc[1]));
             v128_store(sums.cast::<v128>().add(1), add_pairs(acc[2], acc[3]));
         }
+    }
+}
+
+impl Nibbles for Int8 {
+    #[inline(always)]
+    unsafe fn unpack(block: &I4Block, k: usize) -> Self::W {
+        let bytes = block.values[k / 8].as_ptr().cast::<v128>();
+        // SAFETY: eight rows of four bytes are two registers.
+        let (low, high) = unsafe { (v128_load(bytes), v128_load(bytes.add(1))) };
+        let values = |bytes| {
+            let bytes = if k.is_multiple_of(8) { u8x16_shl(bytes, 4) } else { bytes };
+            v128_and(bytes, u8x16_splat(0xF0))
+        };
+        let (low, high) = (values(low), values(high));
+        [
+            i16x8_extend_low_i8x16(low),
+            i16x8_extend_high_i8x16(low),
+            i16x8_extend_low_i8x16(high),
+            i16x8_extend_high_i8x16(high),
+        ]
+    }
+
+    #[inline(always)]
+    unsafe fn add_steps(acc: Self::Acc, sums: Self::Acc, steps: &[u8; PANEL_ROWS]) -> Self::Acc {
+        let step = |row: usize| i32::from(steps[row]);
+        let add = |i: usize| {
+            let (first, second) = (step(2 * i), step(2 * i + 1));
+            let steps = i32x4(first, first, second, second);
+            i32x4_add(acc[i], i32x4_mul(i32x4_shr(sums[i], 4), steps))
+        };
+        [add(0), add(1), add(2), add(3)]
     }
 }
 

@@ -8,9 +8,9 @@ use core::marker::PhantomData;
 use crate::tensor::f16;
 
 use crate::kernels::Isa;
-use crate::kernels::gemm::Tile;
+use crate::kernels::gemm::{Int4, Nibbles, Tile};
 use crate::kernels::table::{GemmKernels, Kernels, RowKernels, gemm_kernel, row_kernels};
-use crate::tensor::{K_GROUP, PANEL_ROWS};
+use crate::tensor::{I4Block, K_GROUP, PANEL_ROWS};
 
 pub(super) static ROWS: RowKernels = row_kernels!(target_feature(enable = "avx2,f16c"));
 
@@ -18,6 +18,7 @@ pub(in crate::kernels) static AVX2: Kernels = Kernels { isa: Isa::Avx2, rows: &R
 
 pub(super) const GEMM: GemmKernels = GemmKernels {
     i8: gemm_kernel!(Isa::Avx2, target_feature(enable = "avx2"); Int8 [2, 4, 4]),
+    i4: gemm_kernel!(Isa::Avx2, target_feature(enable = "avx2"); Int4<Int8> [2, 2, 2]),
     f16: gemm_kernel!(Isa::Avx2, target_feature(enable = "avx2,f16c"); Float<f16> [4, 2, 8]),
     f32: gemm_kernel!(Isa::Avx2, target_feature(enable = "avx2"); Float<f32> [4, 2, 8]),
 };
@@ -77,6 +78,50 @@ impl Tile for Int8 {
     #[inline(always)]
     fn prefetch(panel: *const i8, ahead: usize) {
         prefetch(panel.cast(), ahead);
+    }
+}
+
+impl Nibbles for Int8 {
+    #[inline(always)]
+    unsafe fn unpack(block: &I4Block, k: usize) -> Self::W {
+        // SAFETY: AVX2 is the caller's promise.
+        unsafe {
+            let [low, high] = nibbles(block, k);
+            if k.is_multiple_of(8) { low } else { high }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn add_steps(acc: Self::Acc, sums: Self::Acc, steps: &[u8; PANEL_ROWS]) -> Self::Acc {
+        // SAFETY: AVX2 is the caller's promise.
+        unsafe { add_steps(acc, sums, steps) }
+    }
+}
+
+/// 16 times the values of the eight columns from `k` on: the first four of each row, and the last four.
+///
+/// # Safety
+/// The CPU must have AVX2.
+#[inline(always)]
+pub(super) unsafe fn nibbles(block: &I4Block, k: usize) -> [__m256i; 2] {
+    // SAFETY: eight rows of four bytes are a register; AVX2 is the caller's promise.
+    unsafe {
+        let bytes = _mm256_loadu_si256(block.values[k / 8].as_ptr().cast());
+        let upper = _mm256_set1_epi8(0xF0_u8 as i8);
+        [_mm256_and_si256(_mm256_slli_epi16::<4>(bytes), upper), _mm256_and_si256(bytes, upper)]
+    }
+}
+
+/// `acc + sums / 16 * steps`.
+///
+/// # Safety
+/// The CPU must have AVX2.
+#[inline(always)]
+pub(super) unsafe fn add_steps(acc: __m256i, sums: __m256i, steps: &[u8; PANEL_ROWS]) -> __m256i {
+    // SAFETY: eight steps are half a register; AVX2 is the caller's promise.
+    unsafe {
+        let steps = _mm256_cvtepu8_epi32(_mm_loadl_epi64(steps.as_ptr().cast()));
+        _mm256_add_epi32(acc, _mm256_mullo_epi32(_mm256_srai_epi32::<4>(sums), steps))
     }
 }
 

@@ -11,15 +11,16 @@ use core::marker::PhantomData;
 
 use super::avx2::{self, prefetch};
 use crate::kernels::Isa;
-use crate::kernels::gemm::Tile;
+use crate::kernels::gemm::{Int4, Nibbles, Tile};
 use crate::kernels::table::{GemmKernels, Kernels, RowKernels, gemm_kernel, row_kernels};
-use crate::tensor::{K_GROUP, PANEL_ROWS};
+use crate::tensor::{I4Block, K_GROUP, PANEL_ROWS};
 
 pub(in crate::kernels) static AVX_VNNI: Kernels = Kernels {
     isa: Isa::AvxVnni,
     rows: &avx2::ROWS,
     gemm: GemmKernels {
         i8: gemm_kernel!(Isa::AvxVnni, target_feature(enable = "avx2,avxvnni"); Int8<Vex> [4, 2, 4]),
+        i4: gemm_kernel!(Isa::AvxVnni, target_feature(enable = "avx2,avxvnni"); Int4<Int8<Vex>> [2, 4, 4]),
         ..avx2::GEMM
     },
 };
@@ -31,6 +32,10 @@ pub(in crate::kernels) static AVX512_VNNI: Kernels = Kernels {
         i8: gemm_kernel!(
             Isa::Avx512Vnni, target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni");
             Int8<Evex> [4, 4, 8]
+        ),
+        i4: gemm_kernel!(
+            Isa::Avx512Vnni, target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni");
+            Int4<Int8<Evex>> [4, 4, 4]
         ),
         ..avx2::GEMM
     },
@@ -129,5 +134,19 @@ impl<E: Encoding> Tile for Int8<E> {
     #[inline(always)]
     fn prefetch(panel: *const i8, ahead: usize) {
         prefetch(panel.cast(), ahead);
+    }
+}
+
+impl<E: Encoding> Nibbles for Int8<E> {
+    #[inline(always)]
+    unsafe fn unpack(block: &I4Block, k: usize) -> Self::W {
+        // SAFETY: AVX2 is the caller's promise.
+        unsafe { avx2::nibbles(block, k) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_steps(acc: Self::Acc, sums: Self::Acc, steps: &[u8; PANEL_ROWS]) -> Self::Acc {
+        // SAFETY: AVX2 is the caller's promise.
+        unsafe { avx2::add_steps(acc, sums, steps) }
     }
 }

@@ -82,19 +82,19 @@ fn product(recorder: &Recorder<'_>, dtype: Dtype, n: usize, k: usize, bias: &[f3
     let view = packed.view();
     let mut seen = alloc::vec![0.0; n * k];
     seen.chunks_exact_mut(k).enumerate().for_each(|(row, out)| view.gather_row(row, 1.0, out));
-    let (bytes, scales): (Vec<u8>, _) = if let Panels::I8 { values, scales, .. } = view.data() {
-        (values.iter().map(|&value| value as u8).collect(), scales.to_vec())
-    } else if let Panels::F16(values) = view.data() {
-        (values.iter().flat_map(|value| value.to_le_bytes()).collect(), Vec::new())
-    } else if let Panels::F32(values) = view.data() {
-        (bytemuck::cast_slice(values).to_vec(), Vec::new())
-    } else {
-        panic!("there are no kernels for {dtype:?}");
+    let (element, bytes, scales): (_, Vec<u8>, _) = match view.data() {
+        Panels::F32(values) => (Element::F32, bytemuck::cast_slice(values).to_vec(), None),
+        Panels::F16(values) => {
+            (Element::F16, values.iter().flat_map(|value| value.to_le_bytes()).collect(), None)
+        }
+        Panels::I8 { values, scales, .. } => {
+            (Element::I8, bytemuck::cast_slice(values).to_vec(), Some(scales))
+        }
+        Panels::I4 { .. } => panic!("int4 is uploaded as int8"),
     };
-    let pair = |row: usize| [scales.get(row).copied().unwrap_or(1.0), bias.get(row).copied().unwrap_or(0.0)];
+    let pair = |row: usize| [scales.map_or(1.0, |scales| scales[row]), bias.get(row).copied().unwrap_or(0.0)];
     let scale_bias: Vec<f32> = (0..n.next_multiple_of(PANEL_ROWS)).flat_map(pair).collect();
     let weights = recorder.gpu.upload("weights", &bytes).expect("little memory");
-    let element = Element::of(dtype).expect("a type with kernels");
     (Product { element, rows: n, columns: k, weights, scale_bias: recorder.floats(&scale_bias) }, seen)
 }
 
