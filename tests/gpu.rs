@@ -162,7 +162,7 @@ fn what_a_gpu_cannot_do_is_an_error() -> Result<()> {
     compiled.encode(&[&[3, 4, 5]])?;
     compiled.step(&[1], &[0])?;
     gpu.destroy();
-    let error = compiled.step(&[1], &[0]).err().expect("the device is lost");
+    let error = compiled.step(&[1], &[0]).expect_err("the device is lost");
     assert_eq!(error.kind(), ErrorKind::Delegate, "{error}");
     let error = delegate.compile(&model, &shape(1, 1)).err().expect("the device is still lost");
     assert_eq!(error.kind(), ErrorKind::Delegate, "{error}");
