@@ -24,6 +24,8 @@
 mod cache_folder;
 mod compiled;
 mod cpu;
+#[cfg(feature = "gpu")]
+pub mod gpu;
 #[cfg(feature = "ort")]
 pub mod ort;
 mod registry;

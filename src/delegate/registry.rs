@@ -20,14 +20,18 @@ pub struct Missing {
 }
 
 /// Families of names that need a feature, and whether this program has it.
-const FAMILIES: &[(Missing, bool)] = &[(Missing { family: "ort", feature: "ort" }, cfg!(feature = "ort"))];
+const FAMILIES: &[(Missing, bool)] = &[
+    (Missing { family: "gpu", feature: "gpu" }, cfg!(feature = "gpu")),
+    (Missing { family: "ort", feature: "ort" }, cfg!(feature = "ort")),
+];
 
 /// The names of all delegates that this program was built with.
 pub fn names() -> Vec<String> {
-    let cpu = core::iter::once(String::from("cpu"));
+    let names = core::iter::once("cpu").chain(cfg!(feature = "gpu").then_some("gpu")).map(String::from);
     #[cfg(feature = "ort")]
-    let cpu = cpu.chain(super::ort::PROVIDERS.iter().map(|provider| alloc::format!("ort:{}", provider.name)));
-    cpu.collect()
+    let names =
+        names.chain(super::ort::PROVIDERS.iter().map(|provider| alloc::format!("ort:{}", provider.name)));
+    names.collect()
 }
 
 /// The families that this program was built without.
@@ -50,8 +54,10 @@ pub fn named(name: &str, settings: &[Setting]) -> Result<Arc<dyn Delegate>> {
     }
     match (family, settings) {
         ("cpu", []) => Ok(Arc::new(Cpu)),
-        ("cpu", [(key, _), ..]) => {
-            invalid(alloc::format!("the delegate cpu has no settings; {key} was given"))
+        #[cfg(feature = "gpu")]
+        ("gpu", []) => Ok(Arc::new(super::gpu::GpuDelegate::default())),
+        ("cpu" | "gpu", [(key, _), ..]) => {
+            invalid(alloc::format!("the delegate {name} has no settings; {key} was given"))
         }
         #[cfg(feature = "ort")]
         ("ort", settings) => Ok(Arc::new(super::ort::Ort::new(_provider, settings)?)),

@@ -22,7 +22,9 @@ pub use session::Session;
 pub(crate) use session::{check_sources, check_step};
 pub use spec::{Autoregression, ModelSpec, NormKind, Positions, Presence, Tying};
 #[cfg(feature = "learn")]
-pub(crate) use weights::{History, Side, Weights, projections};
+pub(crate) use weights::projections;
+#[cfg(any(feature = "learn", feature = "gpu"))]
+pub(crate) use weights::{History, Side, Weights};
 pub use weights::{SchemaEntry, schema};
 
 use alloc::format;
@@ -38,7 +40,7 @@ use crate::text::Vocabulary;
 use crate::threads::Pool;
 use plan::{Listing, Plan};
 use storage::Storage;
-#[cfg(not(feature = "learn"))]
+#[cfg(not(any(feature = "learn", feature = "gpu")))]
 use weights::Weights;
 
 /// An encoder-decoder Transformer in one file.
@@ -257,12 +259,12 @@ impl Model {
         Plan::new(self.spec(), shape, listing, self.weights.rank)
     }
 
-    #[cfg(feature = "learn")]
+    #[cfg(any(feature = "learn", feature = "gpu"))]
     pub(crate) fn weights(&self) -> &Weights {
         &self.weights
     }
 
-    fn context<'a>(&'a self, pool: &'a Pool) -> Context<'a> {
+    pub(crate) fn context<'a>(&'a self, pool: &'a Pool) -> Context<'a> {
         let adapter = self.adapter.as_ref().map_or(&[][..], |adapter| adapter.bytes());
         Context { bytes: self.bytes(), adapter, kernels: self.kernels, pool }
     }

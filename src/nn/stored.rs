@@ -38,6 +38,14 @@ impl Stored {
         self.tensor.matrix(self.bytes(ctx))
     }
 
+    /// The bytes of the elements, as they lie in the file.
+    ///
+    /// # Panics
+    /// If the files are not those that this reference was made from.
+    pub fn values<'a>(&self, ctx: &Context<'a>) -> &'a [u8] {
+        &self.bytes(ctx)[self.tensor.values.clone()]
+    }
+
     /// The elements, row-major.
     ///
     /// # Panics
