@@ -10,8 +10,9 @@ mod read;
 use std::hint::black_box;
 use std::time::Instant;
 
+use half::f16;
 use siskin::kernels::{Activation, Activations, Attention, Epilogue, Kernels, Keys, RowIndex, Rows};
-use siskin::tensor::{ColumnsMut, Dtype, I4_COLUMNS, I4Block, Matrix, PANEL_ROWS, PackedMatrix, Panels, f16};
+use siskin::tensor::{ColumnsMut, Dtype, I4_COLUMNS, I4Block, Matrix, PANEL_ROWS, PackedMatrix, Panels};
 
 /// Outputs and inputs: an attention projection, both halves of a feed-forward block, a vocabulary.
 const SHAPES: [(usize, usize); 4] = [(512, 512), (2048, 512), (512, 2048), (32_000, 512)];

@@ -171,8 +171,8 @@ fn aliases_are_ties() -> Result<()> {
 
 #[test]
 fn every_element_type_is_read() -> Result<()> {
-    let half = |value: f32| siskin::tensor::f16::from_f32(value).to_le_bytes();
-    let bf16 = |value: f32| [value.to_le_bytes()[2], value.to_le_bytes()[3]];
+    let half = |value: f32| half::f16::from_f32(value).to_le_bytes();
+    let bf16 = |value: f32| half::bf16::from_f32(value).to_le_bytes();
     let (one_each, one) = (vec![2.0; 4], vec![100.0]);
     let cases = [
         (F16, (0..16).flat_map(|i| half(i as f32)).collect(), vec![]),

@@ -140,7 +140,7 @@ impl Content<'_> {
             Self::Rows(values) => extend(out, values, f32::to_le_bytes),
             Self::Panels(matrix) => match matrix.data() {
                 Panels::F32(values) => extend(out, values, f32::to_le_bytes),
-                Panels::F16(values) => extend(out, values, crate::tensor::f16::to_le_bytes),
+                Panels::F16(values) => extend(out, values, half::f16::to_le_bytes),
                 Panels::I8 { values, scales, sums } => {
                     extend(out, values, i8::to_le_bytes);
                     pad(out);

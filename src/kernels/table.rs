@@ -5,7 +5,7 @@ use alloc::string::String;
 use core::fmt;
 use core::ops::Range;
 
-use crate::tensor::f16;
+use half::f16;
 
 use super::gemm::{Product, Scales, columns_of};
 use super::{Activation, Activations, Attention, Epilogue, Isa, arch};

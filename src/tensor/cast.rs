@@ -5,7 +5,8 @@
 
 #![allow(unsafe_code)]
 
-use super::{I4Block, f16};
+use super::I4Block;
+use half::f16;
 
 #[cfg(target_endian = "big")]
 compile_error!("Siskin reads little-endian model files in place and needs a little-endian target");

@@ -1,10 +1,10 @@
 //! Rows of one matrix, copied into panels of another.
 
-use super::f16;
 use super::pack::Data;
 use super::{Dtype, I4_COLUMNS, I4Block, K_GROUP, Matrix, PANEL_ROWS, PackedMatrix, Panels};
 use alloc::vec;
 use alloc::vec::Vec;
+use half::f16;
 
 impl PackedMatrix {
     /// Zeros in the panels of `dtype`; `None` if there is no memory for them.

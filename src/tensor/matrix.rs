@@ -1,6 +1,7 @@
 //! Weight matrices as they lie in the file.
 
-use super::{I4_COLUMNS, I4Block, f16};
+use super::{I4_COLUMNS, I4Block};
+use half::f16;
 
 /// Output rows in a panel, for every element type.
 pub const PANEL_ROWS: usize = 8;

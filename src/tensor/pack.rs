@@ -1,11 +1,12 @@
 //! Row-major weights put into panels, and the symmetric quantizers.
 
 use super::i4::row_scale;
-use super::{Dtype, I4_COLUMNS, I4Block, K_GROUP, Matrix, PANEL_ROWS, Panels, f16};
+use super::{Dtype, I4_COLUMNS, I4Block, K_GROUP, Matrix, PANEL_ROWS, Panels};
 use crate::error::{Error, ErrorKind, Result};
 use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
+use half::f16;
 
 /// The most columns of an int8 matrix: up to here the product of a row with activations in [-127, 127] fits an i32,
 /// `131072 * 127 * 127 < 2^31`.

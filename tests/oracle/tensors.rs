@@ -1,7 +1,7 @@
 //! The tensors of a model file, read by the formulas of `docs/format.md`, section 6.
 
+use half::f16;
 use siskin::format::{File, TensorRef};
-use siskin::tensor::f16;
 use siskin::tensor::{Dtype, cast_slice};
 
 use super::Number;

@@ -1,6 +1,6 @@
 //! Matrix products.
 
-use crate::tensor::f16;
+use half::f16;
 
 use super::{EPSILON, Random, Unaligned, assert_same_bits, tables};
 use crate::kernels::{Activation, Activations, Epilogue, Kernels, Residual, reference};

@@ -10,7 +10,7 @@
 //! 4. from version 3 on: u32 number of aliases, and each: string alias, string name of the variable.
 
 use crate::checkpoint::Tensor;
-use siskin::tensor::f16;
+use half::{bf16, f16};
 use siskin::{Error, ErrorKind, Result};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -211,8 +211,8 @@ impl Variable<'_> {
             Dtype::I8 => numbers(self.bytes, |bytes| f32::from(i8::from_le_bytes(bytes))),
             Dtype::I16 => numbers(self.bytes, |bytes| f32::from(i16::from_le_bytes(bytes))),
             Dtype::I32 => numbers(self.bytes, |bytes| i32::from_le_bytes(bytes) as f32),
-            Dtype::F16 => numbers(self.bytes, |bytes| f16::from_bits(u16::from_le_bytes(bytes)).to_f32()),
-            Dtype::Bf16 => numbers(self.bytes, |[low, high]| f32::from_le_bytes([0, 0, low, high])),
+            Dtype::F16 => numbers(self.bytes, |bytes| f16::from_le_bytes(bytes).to_f32()),
+            Dtype::Bf16 => numbers(self.bytes, |bytes| bf16::from_le_bytes(bytes).to_f32()),
         }
     }
 }

@@ -6,7 +6,7 @@ use core::arch::aarch64::*;
 use core::arch::asm;
 use core::marker::PhantomData;
 
-use crate::tensor::f16;
+use half::f16;
 
 use crate::kernels::Isa;
 use crate::kernels::gemm::{Int4, Nibbles, Product, Tile, gemm};

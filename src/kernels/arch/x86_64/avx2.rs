@@ -5,7 +5,7 @@
 use core::arch::x86_64::*;
 use core::marker::PhantomData;
 
-use crate::tensor::f16;
+use half::f16;
 
 use crate::kernels::Isa;
 use crate::kernels::gemm::{Int4, Nibbles, Tile};
