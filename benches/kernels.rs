@@ -69,6 +69,15 @@ fn seconds(mut f: impl FnMut()) -> f64 {
     (0..40).map(batch).fold(f64::INFINITY, f64::min)
 }
 
+fn bytes_of_weight(dtype: Dtype) -> f64 {
+    match dtype {
+        Dtype::I4 => size_of::<I4Block>() as f64 / (PANEL_ROWS * I4_COLUMNS) as f64,
+        Dtype::I8 => 1.0,
+        Dtype::F16 => 2.0,
+        Dtype::F32 => 4.0,
+    }
+}
+
 fn products(kernels: &Kernels, weights: &Weights, dtype: Dtype, m: usize) {
     let (n, k, matrix) = (weights.n, weights.k, weights.matrix(dtype));
     let (values, scales, rows) = (vec![77i8; m * k], vec![0.01; m], vec![0.5; m * k]);
@@ -81,13 +90,7 @@ fn products(kernels: &Kernels, weights: &Weights, dtype: Dtype, m: usize) {
         let out = ColumnsMut::new(black_box(&mut out), n);
         kernels.gemm(activations, &matrix, &Epilogue::NONE, 0..matrix.panels(), out);
     });
-    let size = match dtype {
-        Dtype::I4 => size_of::<I4Block>() as f64 / (PANEL_ROWS * I4_COLUMNS) as f64,
-        Dtype::I8 => 1.0,
-        Dtype::F16 => 2.0,
-        Dtype::F32 => 4.0,
-    };
-    let (bytes, macs) = ((n * k) as f64 * size, (m * n * k) as f64);
+    let (bytes, macs) = ((n * k) as f64 * bytes_of_weight(dtype), (m * n * k) as f64);
     let (bandwidth, speed) = (bytes / time * 1e-9, macs / time * 1e-9);
     println!(
         "{dtype:?} {m:>4} x {n:>5} x {k:>4}: {bandwidth:7.1} GB/s {speed:7.1} G MAC/s {:9.1} us",
@@ -95,16 +98,22 @@ fn products(kernels: &Kernels, weights: &Weights, dtype: Dtype, m: usize) {
     );
 }
 
-/// int8 products with one row beside reading the same bytes.
-fn streams(kernels: &Kernels) {
+/// 8 rows of `k` columns.
+fn panel(dtype: Dtype, k: usize) -> PackedMatrix {
+    let weights: Vec<f32> = (0..PANEL_ROWS * k).map(|i| (i * 37 % 255) as f32 - 127.0).collect();
+    PackedMatrix::pack(dtype, PANEL_ROWS, k, &weights).expect("finite weights")
+}
+
+/// Products with one row beside reading the same bytes.
+fn streams(kernels: &Kernels, dtype: Dtype) {
+    let k = 512;
     for bytes in STREAMED {
-        let (k, n) = (512, bytes / 512);
+        let n = (bytes as f64 / (k as f64 * bytes_of_weight(dtype))) as usize / PANEL_ROWS * PANEL_ROWS;
         let words = vec![0x0102_0304_0506_0708_u64; bytes / 8];
-        let values: Vec<i8> =
-            words.iter().flat_map(|word| word.to_le_bytes()).map(|byte| byte as i8).collect();
-        let (scales, sums) = (vec![0.01; n], vec![0; n]);
-        let panels = Panels::I8 { values: &values, scales: &scales, sums: &sums };
-        let matrix = Matrix::new(n, k, panels).expect("a panel has 8 rows");
+        let rows: Vec<u32> = (0..n).map(|row| (row % PANEL_ROWS) as u32).collect();
+        let mut matrix = PackedMatrix::zeroed(dtype, n, k).expect("memory");
+        matrix.gather(0, &panel(dtype, k).view(), &rows);
+        let matrix = matrix.view();
         let (row, mut out) = (vec![77i8; k], vec![0.0; n]);
         let mut product = || {
             let activations = Activations::I8 { values: &row, scales: &[0.01] };
@@ -126,7 +135,7 @@ fn streams(kernels: &Kernels) {
         let (product, read) = (median(products), median(reads));
         let megabytes = bytes >> 20;
         println!(
-            "I8    1 x {n:>6} x {k}, {megabytes:>2} MB: {product:5.1} GB/s; reading {read:5.1} GB/s; {:.2}",
+            "{dtype:?}    1 x {n:>6} x {k}, {megabytes:>2} MB: {product:5.1} GB/s; reading {read:5.1} GB/s; {:.2}",
             product / read
         );
     }
@@ -206,7 +215,8 @@ fn main() {
                     .for_each(|w| products(kernels, w, dtype, m));
             }
         }
-        streams(kernels);
+        streams(kernels, Dtype::I8);
+        streams(kernels, Dtype::I4);
         rows(kernels);
     }
 }

@@ -39,6 +39,7 @@ typedef struct siskin_error siskin_error;
 typedef struct siskin_model siskin_model;
 typedef struct siskin_translator siskin_translator;
 typedef struct siskin_result siskin_result;
+typedef struct siskin_learner siskin_learner;
 
 /* Numbers are never given a new meaning; later versions may add some. */
 typedef enum siskin_status {
@@ -71,7 +72,9 @@ typedef enum siskin_status {
     /* Another call uses the translator. */
     SISKIN_ERROR_BUSY = 14,
     /* A defect of Siskin. Free the translator that met it. */
-    SISKIN_ERROR_INTERNAL = 15
+    SISKIN_ERROR_INTERNAL = 15,
+    /* A lesson was not kept, because it would spoil other answers. */
+    SISKIN_ERROR_REJECTED = 16
 } siskin_status;
 
 /* SISKIN_OK for NULL. */
@@ -120,6 +123,13 @@ siskin_status siskin_model_copy(const void *bytes, size_t length, siskin_model *
  * verified. Until the model and every translator of it are freed, the bytes must neither change nor go away.
  */
 siskin_status siskin_model_borrow(const void *bytes, size_t length, siskin_model **model, siskin_error **error);
+
+/*
+ * The model with an adapter file over it: what siskin_learner_save or `siskin learn` wrote. Both models may be used and
+ * are freed; they share what the file of the model has.
+ */
+siskin_status siskin_model_with_adapter(const siskin_model *model, const char *path, siskin_model **adapted,
+                                        siskin_error **error);
 
 /* The instruction set that the model runs on, such as "avx2" or "neon-dotprod"; NULL for NULL. */
 const char *siskin_model_isa(const siskin_model *model);
@@ -316,6 +326,29 @@ size_t siskin_result_unread(const siskin_result *result, size_t index);
 size_t siskin_result_redone(const siskin_result *result, size_t index);
 
 void siskin_result_free(siskin_result *result);
+
+
+/* ---- Learning: only in libraries that were built with the feature `learn` ---- */
+
+/*
+ * A learner of corrections, over a model that stays as it is; if it has an adapter, what that has learned is learned on.
+ * Like a translator it works for one call at a time. `max_memory` bytes beside the model, `threads`, and `seconds` of a
+ * lesson: 0 is the default (64 MiB, 1, 60).
+ */
+siskin_status siskin_learner_new(const siskin_model *model, uint64_t max_memory, uint32_t threads, uint32_t seconds,
+                                 siskin_learner **learner, siskin_error **error);
+
+/*
+ * Learns `count` pairs of source and target, which end with a NUL, together. A lesson that would spoil other answers is
+ * SISKIN_ERROR_REJECTED, and the learner as it was.
+ */
+siskin_status siskin_learner_learn(siskin_learner *learner, const char *const *sources, const char *const *targets,
+                                   size_t count, siskin_error **error);
+
+/* Writes the adapter file: a reader finds the old one or the new one, never a part. */
+siskin_status siskin_learner_save(siskin_learner *learner, const char *path, siskin_error **error);
+
+void siskin_learner_free(siskin_learner *learner);
 
 #ifdef __cplusplus
 }

@@ -160,6 +160,30 @@ fn graphs_that_are_not_of_this_model_are_refused() {
     refused(folder.export(&mine, &wrong, flavours()[0]), "wrong numbers");
 }
 
+#[test]
+fn openvino_with_growing_caches_is_refused_with_and_without_the_cpu() {
+    if delegate_name() != "ort:openvino" {
+        eprintln!("SKIPPED: SISKIN_DELEGATE is not ort:openvino; tests/delegates.sh runs it");
+        return;
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/en-de/en-de.siskin");
+    let model = Arc::new(Model::open(&path).unwrap());
+    let (_, tensors) = read_model(&path).unwrap();
+    let folder = Folder::new("growing");
+    let growing = Options { interface: Interface::Delegate(Cache::Growing), storage: Storage::F32 };
+    let graphs = folder.export(&model, &tensors, growing).display().to_string();
+    for (fallback, words) in
+        [("refuse", "fallback to CPU EP has been explicitly disabled"), ("cpu", "wrong numbers")]
+    {
+        let settings = [("graphs", graphs.as_str()), ("fallback", fallback)]
+            .map(|(key, value)| (key.into(), value.into()));
+        let refused = named(&delegate_name(), &settings).unwrap().compile(&model, &shape(model.spec()));
+        let error = refused.err().expect(words);
+        println!("fallback={fallback}: {error}");
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}
+
 /// Sources of the shipped model: 200 sentences of Tatoeba, or its golden sentences where there is no data.
 fn sources(translator: &mut Translator) -> Vec<Vec<u32>> {
     if let Some(folder) = data::folder("tatoeba-en-x") {

@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind};
 /// `siskin_status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
+#[cfg_attr(not(feature = "learn"), expect(dead_code))]
 pub enum Status {
     Ok = 0,
     Io = 1,
@@ -30,6 +31,7 @@ pub enum Status {
     InvalidArgument = 13,
     Busy = 14,
     Internal = 15,
+    Rejected = 16,
 }
 
 impl From<ErrorKind> for Status {

@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 use core::ptr;
+use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use super::error::{CError, Status};
 
@@ -46,6 +47,21 @@ impl<T> Owned<T> {
         // SAFETY: from `Box::into_raw`, and C gives it back once.
         drop(unsafe { Box::from_raw(self.0) });
     }
+}
+
+/// What a handle called `name` stands for, for this call alone.
+///
+/// # Errors
+/// [`Status::Busy`] while another call has it, [`Status::Internal`] after one that panicked.
+pub fn lock<'a, T>(exclusive: &'a Mutex<T>, name: &str) -> Result<MutexGuard<'a, T>, CError> {
+    exclusive.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => {
+            CError::new(Status::Busy, format!("another call uses this {name}: make one for each thread"))
+        }
+        TryLockError::Poisoned(_) => {
+            CError::new(Status::Internal, format!("an earlier call met a defect: free this {name}"))
+        }
+    })
 }
 
 /// Where C wants a handle: null, or the address of a variable that may hold anything.

@@ -11,6 +11,8 @@
 
 mod error;
 mod handle;
+#[cfg(feature = "learn")]
+mod learner;
 mod model;
 mod options;
 mod result;

@@ -11,7 +11,7 @@ use super::handle::{Borrowed, Out, Owned};
 use super::options::{COptions, OptionsOut};
 use super::text::{BytesPointer, CText, NUL_TERMINATED, TextPointer};
 use crate::format::File;
-use crate::model::Model;
+use crate::model::{Adapter, Model};
 use crate::pipeline::Translator;
 use crate::tensor::AlignedBytes;
 
@@ -28,7 +28,7 @@ impl From<Model> for CModel {
 }
 
 /// The path that C names: bytes as the system takes them on Unix, UTF-8 elsewhere.
-fn path_of(path: &TextPointer) -> Result<PathBuf, CError> {
+pub fn path_of(path: &TextPointer) -> Result<PathBuf, CError> {
     #[cfg(unix)]
     {
         use std::os::unix::ffi::OsStrExt;
@@ -137,6 +137,19 @@ extern "C" fn siskin_model_borrow(
         // the only `Arc`s of it; results own their text.
         let bytes = unsafe { core::slice::from_raw_parts(bytes.as_ptr(), bytes.len()) };
         Ok(Model::from_static(bytes)?)
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn siskin_model_with_adapter(
+    model: Borrowed<CModel>,
+    path: TextPointer,
+    adapted: Out<CModel>,
+    error: Out<CError>,
+) -> Status {
+    give(adapted, error, || {
+        let model = &model.get("model")?.model;
+        Ok(model.with_adapter(Arc::new(Adapter::open(path_of(&path)?)?))?)
     })
 }
 

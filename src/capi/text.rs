@@ -122,6 +122,12 @@ pub struct TextArray(*const TextPointer);
 #[repr(transparent)]
 pub struct LengthArray(*const usize);
 
+impl LengthArray {
+    /// The null pointer.
+    #[cfg(feature = "learn")]
+    pub const NULL: Self = Self(core::ptr::null());
+}
+
 /// Text that C reads: with a NUL behind it.
 pub struct CText(Vec<u8>);
 

@@ -4,10 +4,10 @@
 
 use core::ffi::{c_char, c_int, c_void};
 use core::ops::ControlFlow;
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::error::{CError, Status, guarded};
-use super::handle::{Borrowed, NumberOut, Out, Owned};
+use super::handle::{Borrowed, NumberOut, Out, Owned, lock};
 use super::model::CModel;
 use super::options::{COptions, OptionsPointer};
 use super::result::CResult;
@@ -30,19 +30,8 @@ impl From<Translator> for CTranslator {
 }
 
 impl CTranslator {
-    /// The translator, for this call alone.
-    ///
-    /// # Errors
-    /// [`Status::Busy`] while another call has it, [`Status::Internal`] after one that panicked.
     fn lock(&self) -> Result<MutexGuard<'_, Translator>, CError> {
-        self.translator.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => {
-                CError::new(Status::Busy, "another call uses this translator: make one for each thread")
-            }
-            TryLockError::Poisoned(_) => {
-                CError::new(Status::Internal, "an earlier call met a defect: free this translator")
-            }
-        })
+        lock(&self.translator, "translator")
     }
 }
 

@@ -27,7 +27,7 @@ fn c_type(rust: &str) -> String {
     let handle = |name: &str| format!("siskin_{}", name.strip_prefix('C').unwrap().to_lowercase());
     let argument = rust.split_once('<').map(|(name, rest)| (name, rest.strip_suffix('>').unwrap()));
     match argument {
-        Some(("Borrowed", "CTranslator")) => "siskin_translator *".into(),
+        Some(("Borrowed", name @ ("CTranslator" | "CLearner"))) => format!("{} *", handle(name)),
         Some(("Borrowed", name)) => format!("const {} *", handle(name)),
         Some(("Owned", name)) => format!("{} *", handle(name)),
         Some(("Out", name)) => format!("{} **", handle(name)),

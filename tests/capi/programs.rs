@@ -8,7 +8,7 @@ use std::sync::Arc;
 use siskin::decode::Strategy;
 use siskin::{Model, TranslateOptions, Translator};
 
-use crate::installation::{Installation, Link, has, root, run};
+use crate::installation::{Installation, Link, has, root, run, scratch};
 
 /// The model that the programs run.
 fn model() -> String {
@@ -89,13 +89,34 @@ fn the_examples_give_what_the_library_gives_and_lose_nothing() {
     }
 }
 
+/// Runs what checks the contract.
+pub fn check_contract(program: &mut Command) {
+    print!("{}", run(program.arg(model())));
+}
+
 #[test]
 fn the_contract_holds() {
     let Some(installation) = Installation::native() else { return };
     let program = installation.compile("tests/capi/contract.c", Link::Shared);
-    print!("{}", run(Command::new(&program).arg(model())));
+    check_contract(&mut Command::new(&program));
     if has(&["valgrind"], "leaks and wrong accesses of the contract") {
-        print!("under valgrind: {}", run(valgrind(&program).arg(model())));
+        check_contract(&mut valgrind(&program));
+    }
+}
+
+#[test]
+fn a_model_learns() {
+    let Some(installation) = Installation::native() else { return };
+    let program = installation.compile("tests/capi/learning.c", Link::Shared);
+    let learn = |command: &mut Command, seconds: &str| {
+        run(command.arg(model()).arg(scratch("learning.adapter")).arg(seconds))
+    };
+    let output = learn(&mut Command::new(&program), "600");
+    let lines: Vec<&str> = output.lines().collect();
+    assert!(lines.len() == 3 && lines[0] == lines[1] && lines[0] != lines[2], "{output}");
+    assert_eq!(lines[2], "Ich habe einen Kiebitz gesehen.");
+    if has(&["valgrind"], "leaks and wrong accesses of learning") {
+        learn(&mut valgrind(&program), "5");
     }
 }
 
@@ -122,5 +143,5 @@ fn aarch64_gives_the_same() {
     let program = installation.compile("examples/cpp/translate.cpp", Link::Shared);
     assert_eq!(run_cpp(&mut qemu(&program)), expected_of_cpp());
     let program = installation.compile("tests/capi/contract.c", Link::Shared);
-    print!("{}", run(qemu(&program).arg(model())));
+    check_contract(&mut qemu(&program));
 }

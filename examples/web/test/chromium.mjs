@@ -14,6 +14,7 @@ export class Chromium {
   #next = 1;
   #unread = "";
   #session;
+  #ended;
 
   /** Starts the browser with an empty profile and opens a page at `url`. */
   static async open(url, command = process.env.CHROMIUM ?? "chromium") {
@@ -33,6 +34,14 @@ export class Chromium {
     const stdio = ["ignore", "ignore", "ignore", "pipe", "pipe"];
     this.#process = spawn(command, [...flags, `--user-data-dir=${this.#profile}`], { stdio });
     this.#process.stdio[4].setEncoding("utf8").on("data", (text) => this.#hear(text));
+    this.#process.stdio[3].on("error", () => {});
+    this.#ended = new Promise((resolve) => this.#process.once("exit", resolve).once("error", resolve));
+    this.#ended.then((reason) => this.#fail(new Error(`${command} has ended: ${reason}`)));
+  }
+
+  #fail(error) {
+    for (const call of this.#calls.values()) call.reject(error);
+    this.#calls.clear();
   }
 
   #hear(text) {
@@ -97,9 +106,9 @@ export class Chromium {
   }
 
   async close() {
-    const ended = new Promise((resolve) => this.#process.once("exit", resolve));
-    await this.send("Browser.close").catch(() => {});
-    await ended;
+    // It may end before it answers.
+    await Promise.race([this.send("Browser.close"), this.#ended]).catch(() => {});
+    await this.#ended;
     rmSync(this.#profile, { recursive: true, force: true, maxRetries: 5 });
   }
 }

@@ -37,9 +37,10 @@ pub(in crate::kernels) trait Tile {
     const DEPTH: usize;
     /// What the tile adds to every activation: the frame takes `OFFSET` times the weights' sum back off.
     const OFFSET: i32 = 0;
-    /// Whether a single row meets one panel at a time, whose parts it is multiplied by side by side; else several
-    /// panels, which share the loading of activations.
-    const ROW_BY_PANEL: bool = true;
+    /// Bytes of a matrix from which on a single row meets one panel at a time, whose parts it is multiplied by side by
+    /// side: the weights are then read in the order of memory. Below, it meets several panels, which share the loading of
+    /// activations.
+    const STREAMED_BYTES: usize = 0;
     /// Elements of a panel for one of a row.
     const PANEL_WIDTH: usize = PANEL_ROWS;
     /// `ROWS` rows by `DEPTH` activations in registers.
@@ -181,7 +182,8 @@ pub(in crate::kernels) unsafe fn gemm<T: Tile, const R: usize, const P: usize, c
     let end = product.panels.end;
     // SAFETY: the caller's promise, for all four.
     unsafe {
-        if let (1, 1, Some(add), true) = (out.rows(), T::ROWS, T::Sum::ADD, T::ROW_BY_PANEL) {
+        let is_streamed = size_of_val(product.weights) >= T::STREAMED_BYTES;
+        if let (1, 1, Some(add), true) = (out.rows(), T::ROWS, T::Sum::ADD, is_streamed) {
             let panel_len = T::PANEL_WIDTH * product.depth;
             for panel in product.panels.clone() {
                 let weights = &product.weights[panel * panel_len..][..panel_len];

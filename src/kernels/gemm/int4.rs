@@ -33,7 +33,8 @@ impl<T: Nibbles> Tile for Int4<T> {
     const ROWS: usize = T::ROWS;
     const DEPTH: usize = 1;
     const OFFSET: i32 = T::OFFSET;
-    const ROW_BY_PANEL: bool = false;
+    /// Unpacking is what limits it, unless the weights come from memory.
+    const STREAMED_BYTES: usize = 8 << 20;
     const PANEL_WIDTH: usize = 1;
     /// Where the activations are, and how far those of the second row are behind them.
     type A = (*const i8, usize);
