@@ -27,13 +27,13 @@ pub(super) struct Buffers {
     pub narrow: wgpu::Buffer,
     /// Rows in int8.
     pub quantized: wgpu::Buffer,
-    /// Their scales [M].
+    /// Their scales \[M\].
     pub scales: wgpu::Buffer,
     /// Attention weights [M, H, longest].
     pub probabilities: wgpu::Buffer,
     /// First source token and number of them, of each row's sentence [M, 2].
     pub spans: wgpu::Buffer,
-    /// The row that each row continues [R].
+    /// The row that each row continues \[R\].
     pub parents: wgpu::Buffer,
     /// The slots that each row reads [2, R, T].
     pub ancestry: wgpu::Buffer,
