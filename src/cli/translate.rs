@@ -10,7 +10,7 @@ use super::search::SearchArguments;
 use crate::decode::{Alignments, Scope, Scores};
 use crate::format::{self, SectionKind};
 use crate::model::Model;
-use crate::pipeline::{LongInput, TranslateOptions, Translation, Translator, Unit};
+use crate::pipeline::{LongInput, Origin, Recall, TranslateOptions, Translation, Translator, Unit};
 use crate::{Error, ErrorKind, Result};
 use clap::{Args, ValueEnum};
 use std::fs::File;
@@ -46,6 +46,9 @@ pub(super) struct Arguments {
     /// An adapter over the model, as `siskin learn` makes it
     #[arg(long, value_name = "FILE")]
     adapter: Option<PathBuf>,
+    /// Which inputs the adapter's corrections answer, where the model's own answer differs
+    #[arg(long, value_enum, default_value = "exact", value_name = "WHICH")]
+    recall: RecallArgument,
     /// Read lines from this file
     #[arg(short, long, value_name = "FILE", conflicts_with = "texts")]
     input: Option<PathBuf>,
@@ -91,6 +94,16 @@ enum UnitArgument {
     Line,
     /// One sentence of a line at a time
     Sentence,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum RecallArgument {
+    /// None
+    Off,
+    /// Those that were corrected
+    Exact,
+    /// Similar ones too: of ten tokens, seven are the same
+    Fuzzy,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -149,6 +162,10 @@ struct Notes {
     redone: usize,
     /// The model has no positions for all tokens.
     truncated: usize,
+    /// A correction is the answer.
+    recalled: usize,
+    /// There is a correction of a similar source.
+    similar: usize,
 }
 
 impl Notes {
@@ -157,11 +174,21 @@ impl Notes {
             self.parts += 1;
             self.redone += usize::from(matches!(segment.scope, Scope::Redone { .. }));
             self.truncated += usize::from(segment.unread > 0);
+            self.recalled += usize::from(segment.origin != Origin::Model);
+            self.similar += usize::from(segment.suggestion.is_some());
         }
     }
 
     fn report(&self) {
-        let Self { parts, redone, truncated } = self;
+        let Self { parts, redone, truncated, recalled, similar } = self;
+        if *recalled > 0 {
+            eprintln!("siskin: {recalled} of {parts} parts are answered by corrections");
+        }
+        if *similar > 0 {
+            eprintln!(
+                "siskin: {similar} of {parts} parts are similar to corrections: --json shows these, --recall fuzzy answers by them"
+            );
+        }
         if *truncated > 0 {
             eprintln!(
                 "siskin: of {truncated} of {parts} parts only the start was read: they have too many tokens"
@@ -226,6 +253,11 @@ impl Arguments {
             Some(LongInputArgument::Truncate) => options.long_input = LongInput::Truncate,
             None => {}
         }
+        options.recall = match self.recall {
+            RecallArgument::Off => Recall::Off,
+            RecallArgument::Exact => Recall::Exact,
+            RecallArgument::Fuzzy => Recall::Fuzzy,
+        };
         if let Some(task) = &self.to {
             options.task = translator.task(task).map_err(|e| e.at("--to"))?;
         }

@@ -24,8 +24,13 @@ fn learn(adapter: &Path, arguments: &[&str]) -> Said {
     )
 }
 
+/// What the model itself writes.
 fn translate(adapter: &Path, text: &str) -> Said {
-    output(siskin().args(["translate", text, "-m"]).arg(model()).arg("--adapter").arg(adapter))
+    recall(adapter, &[text, "--recall", "off"])
+}
+
+fn recall(adapter: &Path, arguments: &[&str]) -> Said {
+    output(siskin().args(["translate", "-m"]).arg(model()).arg("--adapter").arg(adapter).args(arguments))
 }
 
 #[test]
@@ -43,6 +48,26 @@ fn a_correction_is_answered_and_can_be_undone() {
     assert_eq!(learn(&path, &["--undo"]).lines(), ["version 1 is back"]);
     assert_eq!(std::fs::read(&path).expect("an adapter"), first);
     learn(&path, &["--undo"]).fails(1, &["nothing to undo"]);
+}
+
+#[test]
+fn a_correction_answers_where_the_model_has_not_learned_it() {
+    let path = adapter("recalled");
+    assert_eq!(learn(&path, &["--source", "siskin", "--target", "zeisig", "--max-time", "0"]).status, 0);
+    assert_ne!(translate(&path, "siskin").lines(), ["zeisig"]);
+    let said = recall(&path, &["siskin"]);
+    assert_eq!((&said.out[..], said.status), ("zeisig\n", 0));
+    assert_eq!(said.err, "siskin: 1 of 1 parts are answered by corrections\n");
+    let said = recall(&path, &["--json", "siskins"]);
+    let answer: serde_json::Value = serde_json::from_str(&said.out).expect("JSON");
+    let segment = &answer["segments"][0];
+    assert_eq!(segment["origin"]["by"], "model");
+    assert_eq!(
+        (&segment["suggestion"]["target"], &segment["suggestion"]["source"]),
+        (&"zeisig".into(), &"siskin".into())
+    );
+    let said = recall(&path, &["--recall", "fuzzy", "siskins"]);
+    assert_eq!((&said.out[..], said.status), ("zeisig\n", 0));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use siskin::format::SectionKind;
 use siskin::kernels::Kernels;
 use siskin::learn::{Budget, LearnOptions, Learner, Reason, Scope, Verdict};
 use siskin::model::{Adapter, Model};
-use siskin::pipeline::{Translator, golden};
+use siskin::pipeline::{Recall, TranslateOptions, Translator, golden};
 use siskin::tensor::AlignedBytes;
 
 use crate::support::{model_file, open, with_section};
@@ -39,9 +39,11 @@ fn learner(model: &Arc<Model>, options: &LearnOptions) -> Learner {
     Learner::new(model, options.clone(), Budget::default()).expect("a learner")
 }
 
+/// What the model itself writes, without the memory of corrections.
 fn translate(model: &Arc<Model>, adapter: Arc<Adapter>, text: &str) -> String {
-    let translator =
-        Translator::new(Arc::clone(model)).and_then(|translator| translator.with_adapter(adapter));
+    let translator = Translator::new(Arc::clone(model)).expect("a model of text");
+    let options = TranslateOptions { recall: Recall::Off, ..translator.options().clone() };
+    let translator = translator.with_options(options).and_then(|translator| translator.with_adapter(adapter));
     translator.expect("a translator").translate(text).expect("its letters").text()
 }
 
