@@ -1,6 +1,6 @@
 //! `siskin translate`: one line in, one line out.
 
-use super::learn::adapted;
+use super::learn::{adapted, pending};
 use super::lines::{Line, Lines};
 use super::load::ModelArguments;
 use super::progress::Progress;
@@ -208,7 +208,11 @@ impl Notes {
 /// What keeps all lines from being answered; an error of one line is reported and the others are answered.
 pub(super) fn run(arguments: &Arguments, task: Task) -> Result<ExitCode> {
     let model = arguments.model.find(task.shipped())?;
-    let translator = arguments.translator(task, adapted(model.open()?, arguments.adapter.as_ref())?)?;
+    let pending = arguments.adapter.as_deref().map_or(Ok(Vec::new()), pending)?;
+    // The first lesson over a model is being learned before there is an adapter.
+    let adapter = arguments.adapter.as_ref().filter(|path| pending.is_empty() || path.exists());
+    let mut translator = arguments.translator(task, adapted(model.open()?, adapter)?)?;
+    pending.iter().try_for_each(|(source, target)| translator.remember(source, target))?;
     let (input, size) = arguments.open_input()?;
     let (output, out_name) = arguments.open_output(&model.path)?;
     let shown = arguments.output.is_some() || !io::stdout().is_terminal();

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::ModelSpec;
 
 /// Rows beyond which a batch is computed no faster.
-const MOST_ROWS: usize = 512;
+const MOST_ROWS: usize = 256;
 
 /// Batches whose rows of encoder output are kept where nothing of the encoder learns.
 pub const KEPT_BATCHES: usize = 16;

@@ -103,7 +103,9 @@ impl<'a> Matrix<'a> {
         match self.data {
             Panels::F32(values) => out.copy_from_slice(&values[panel * len..][..len]),
             Panels::F16(values) => {
-                out.iter_mut().zip(&values[panel * len..][..len]).for_each(|(out, value)| *out = value.to_f32());
+                out.iter_mut()
+                    .zip(&values[panel * len..][..len])
+                    .for_each(|(out, value)| *out = value.to_f32());
             }
             Panels::I8 { values, scales, .. } => {
                 let len = PANEL_ROWS * self.columns.next_multiple_of(K_GROUP);
