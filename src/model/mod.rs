@@ -19,8 +19,8 @@ pub use plan::{Alignment, SessionShape, ShortlistMode};
 pub use session::Session;
 pub use spec::{Autoregression, ModelSpec, NormKind, Positions, Presence, Tying};
 #[cfg(feature = "learn")]
-pub(crate) use weights::{History, Side, Weights, projections};
-pub use weights::{SchemaEntry, schema};
+pub(crate) use weights::{History, Side, Weights};
+pub use weights::{SchemaEntry, projections, schema};
 
 use alloc::format;
 use alloc::sync::Arc;
