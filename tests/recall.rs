@@ -79,7 +79,8 @@ fn a_similar_source_is_suggested_and_answered_only_where_that_is_asked_for() {
 fn nothing_is_recalled_where_something_else_was_asked_for() {
     let model = open(&model_file());
     let tasks = Translator::new(Arc::clone(&model)).expect("a model of text").task("fr").expect("a task");
-    let changes: [(&str, &dyn Fn(&mut TranslateOptions)); 3] = [
+    type Change<'a> = (&'a str, &'a dyn Fn(&mut TranslateOptions));
+    let changes: [Change<'_>; 3] = [
         ("off", &|options| options.recall = Recall::Off),
         ("prefix", &|options| options.target_prefix = vec![1]),
         ("task", &|options| options.task = tasks.clone()),
