@@ -6,6 +6,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod evaluate;
 pub mod golden;
+pub mod merge;
 pub mod onnx;
 pub mod onnxruntime;
 pub mod quantize;

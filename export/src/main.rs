@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use siskin_export::cli::{
-    evaluate, golden, import, onnx, ort, quantize, report, shortlist, train, vocabulary,
+    evaluate, golden, import, merge, onnx, ort, quantize, report, shortlist, train, vocabulary,
 };
 use std::process::ExitCode;
 
@@ -20,6 +20,8 @@ struct Arguments {
 enum Command {
     /// Make a model file of another program's model
     Import(import::Arguments),
+    /// Make a model file of a model and an adapter over it
+    Merge(merge::Arguments),
     /// Put golden sentences into a model file, by which `siskin doctor` checks a machine
     Golden(golden::Arguments),
     /// Learn a subword vocabulary from text
@@ -43,6 +45,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Import(arguments) => import::run(&arguments),
+        Command::Merge(arguments) => merge::run(&arguments),
         Command::Golden(arguments) => golden::run(&arguments),
         Command::Vocabulary(arguments) => vocabulary::run(&arguments),
         Command::Train(arguments) => train::run(&arguments),

@@ -1,7 +1,9 @@
 //! `siskin inspect`: what is in a model file.
 
 use super::json::float;
-use crate::format::{Entry, File, Layout, Metadata, Requirement, Section, SectionKind, Tensor, Value};
+use crate::format::{
+    Entry, File, Layout, Lesson, Metadata, Requirement, Section, SectionKind, Tensor, Value,
+};
 use crate::tensor::{AlignedBytes, Dtype};
 use crate::{Error, Result};
 use clap::Args;
@@ -53,8 +55,14 @@ pub struct Options {
     pub json: bool,
 }
 
-const METADATA: [SectionKind; 4] =
-    [SectionKind::Spec, SectionKind::Generation, SectionKind::Card, SectionKind::Receipt];
+const METADATA: [SectionKind; 6] = [
+    SectionKind::Spec,
+    SectionKind::Generation,
+    SectionKind::Card,
+    SectionKind::Receipt,
+    SectionKind::Adapter,
+    SectionKind::Course,
+];
 
 /// Writes to `out` what the file at `path` holds.
 ///
@@ -110,6 +118,12 @@ fn print(file: &File<'_>, options: Options, out: &mut dyn Write) -> io::Result<(
     }
     if let Some(golden) = file.golden() {
         writeln!(out, "\n{} golden sentences, {} hypotheses kept", golden.len(), golden.beam())?;
+    }
+    if let Some(lessons) = file.lessons() {
+        writeln!(out, "\n{} lessons", lessons.len())?;
+        for Lesson { version, source, target } in lessons.iter() {
+            writeln!(out, "  version {version}: {source} -> {target}")?;
+        }
     }
     if let Some(shortlist) = file.shortlist() {
         let (always, listed) = (shortlist.always().len(), shortlist.len());

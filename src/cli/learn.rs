@@ -2,19 +2,19 @@
 
 use super::load::ModelArguments;
 use super::resources::size;
-use crate::format::write_atomically;
-use crate::learn::{Budget, LearnOptions, Learner, Scope, Verdict};
+use crate::format::{File, write_atomically};
+use crate::learn::{Budget, Course, LearnOptions, Learner, Outcome, Scope, Verdict};
 use crate::model::{Adapter, Model};
+use crate::tensor::AlignedBytes;
 use crate::{Error, ErrorKind, Result};
 use clap::{Args, ValueEnum};
 use std::ffi::OsString;
 use std::fs;
 use std::io::IsTerminal;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Teach a model corrections, which are kept in an adapter file.
 ///
@@ -44,6 +44,9 @@ pub(super) struct Arguments {
     /// A file with a source, a TAB and a target in every line
     #[arg(long, value_name = "FILE", conflicts_with = "undo")]
     pairs: Option<PathBuf>,
+    /// Go on with a lesson that was interrupted
+    #[arg(long, conflicts_with_all = ["pairs", "source", "undo"])]
+    resume: bool,
     /// Put back the adapter as it was before its last lesson
     #[arg(long)]
     undo: bool,
@@ -85,35 +88,99 @@ enum ScopeArgument {
 /// # Errors
 /// The model or the adapter cannot be loaded, a pair cannot be learned, or the adapter cannot be written.
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let (path, before) = (&arguments.adapter, beside(&arguments.adapter));
+    let (path, before) = (&arguments.adapter, beside(&arguments.adapter, "before"));
     if arguments.undo {
         return undo(path, &before);
     }
-    let pairs = arguments.pairs()?;
+    let suspended = Suspended::beside(path);
+    let found = suspended.read(arguments.resume)?;
+    let pairs = if arguments.resume { Vec::new() } else { arguments.pairs()? };
     let model = adapted(arguments.model.find("en-de")?.open()?, Some(path).filter(|path| path.exists()))?;
     let mut learner = Learner::new(&Arc::new(model), arguments.options(), arguments.budget())?;
     let texts: Vec<(&str, &str)> =
         pairs.iter().map(|(source, target)| (source.as_str(), target.as_str())).collect();
-    let shown = std::io::stderr().is_terminal();
-    let outcome = learner.learn_with(&texts, |pass| {
-        if shown {
-            eprint!("\rpass {} of {}: {} of {} tokens right", pass.passes, pass.of, pass.right, pass.tokens);
-        }
-        ControlFlow::Continue(())
-    });
-    if shown {
-        eprintln!();
-    }
-    let outcome = outcome?;
+    let course = match found {
+        Some(bytes) => learner.resume(&bytes).map_err(|error| error.at(suspended.0.display()))?,
+        None => learner.begin(&texts)?,
+    };
+    let outcome = suspended.follow(course)?;
     println!("{outcome}");
     if outcome.verdict != Verdict::Kept {
+        suspended.remove()?;
         return Ok(ExitCode::FAILURE);
     }
     if let Ok(bytes) = fs::read(path) {
         write_atomically(&before, &bytes)?;
     }
     learner.save(path)?;
+    suspended.remove()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The file beside an adapter in which a lesson is kept while it is being learned: `FILE.lesson`.
+struct Suspended(PathBuf);
+
+impl Suspended {
+    fn beside(adapter: &Path) -> Self {
+        Self(beside(adapter, "lesson"))
+    }
+
+    /// The bytes of the file if it is to be resumed; without that, there must be none.
+    fn read(&self, resume: bool) -> Result<Option<Vec<u8>>> {
+        let path = self.0.display();
+        match (resume, self.0.exists()) {
+            (false, false) => Ok(None),
+            (true, _) => fs::read(&self.0)
+                .map(Some)
+                .map_err(|error| Error::io(format!("cannot read the interrupted lesson {path}"), error)),
+            (false, true) => {
+                let message =
+                    format!("{path} holds a lesson that was interrupted: --resume it, or remove the file");
+                Err(Error::new(ErrorKind::InvalidOption, message))
+            }
+        }
+    }
+
+    /// Learns to the end. The file is there from the start, and as it was at most a second before.
+    fn follow(&self, mut course: Course<'_>) -> Result<Outcome> {
+        let shown = std::io::stderr().is_terminal();
+        write_atomically(&self.0, &course.suspend()?)?;
+        let mut written = Instant::now();
+        while let Some(pass) = course.pass()? {
+            if shown {
+                eprint!(
+                    "\rpass {} of {}: {} of {} tokens right",
+                    pass.passes, pass.of, pass.right, pass.tokens
+                );
+            }
+            if written.elapsed() >= Duration::from_secs(1) {
+                write_atomically(&self.0, &course.suspend()?)?;
+                written = Instant::now();
+            }
+        }
+        if shown {
+            eprintln!();
+        }
+        course.finish()
+    }
+
+    fn remove(&self) -> Result<()> {
+        fs::remove_file(&self.0)
+            .map_err(|error| Error::io(format!("cannot remove {}", self.0.display()), error))
+    }
+}
+
+/// The corrections that are being learned over an adapter, or whose learning was interrupted.
+///
+/// # Errors
+/// The file of the lesson is damaged.
+pub(super) fn pending(adapter: &Path) -> Result<Vec<(String, String)>> {
+    let path = Suspended::beside(adapter).0;
+    let Ok(bytes) = fs::read(&path) else { return Ok(Vec::new()) };
+    let bytes = AlignedBytes::copy_of(&bytes);
+    let file = File::parse(bytes.as_slice()).map_err(|error| error.at(path.display()))?;
+    let lessons = file.lessons().into_iter().flat_map(|lessons| lessons.iter());
+    Ok(lessons.map(|lesson| (lesson.source.to_owned(), lesson.target.to_owned())).collect())
 }
 
 /// `model` with the adapter in a file, where one is named.
@@ -125,10 +192,11 @@ pub(super) fn adapted(model: Model, adapter: Option<&PathBuf>) -> Result<Model> 
     model.with_adapter(Arc::new(Adapter::open(path)?)).map_err(|error| error.at(path.display()))
 }
 
-/// Where the adapter is kept as it was before its last lesson.
-fn beside(adapter: &Path) -> PathBuf {
+/// The file beside an adapter with `word` behind its name: `before` is the adapter before its last lesson.
+fn beside(adapter: &Path, word: &str) -> PathBuf {
     let mut name = OsString::from(adapter);
-    name.push(".before");
+    name.push(".");
+    name.push(word);
     PathBuf::from(name)
 }
 

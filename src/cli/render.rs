@@ -3,7 +3,7 @@
 use super::json::float;
 use crate::decode::{Ending, Scope};
 use crate::model::Model;
-use crate::pipeline::{Segment, TextHypothesis, Translation};
+use crate::pipeline::{Origin, Segment, Suggestion, TextHypothesis, Translation};
 use crate::text::Vocabulary;
 use crate::{Error, Result};
 use serde_json::{Value, json};
@@ -116,8 +116,26 @@ fn segment_json(model: &Model, segment: &Segment) -> Value {
         "source_token_ids": segment.source_tokens,
         "unread_tokens": segment.unread,
         "shortlist": scope_json(segment.scope),
+        "origin": origin_json(segment.origin),
+        "suggestion": segment.suggestion.as_ref().map(suggestion_json),
         "hypotheses": segment.hypotheses.iter().map(hypothesis).collect::<Value>(),
     })
+}
+
+/// Who wrote the best text, and for the correction of a similar source how similar that is.
+fn origin_json(origin: Origin) -> Value {
+    match origin {
+        Origin::Model => json!({ "by": "model" }),
+        Origin::Correction => json!({ "by": "correction" }),
+        Origin::SimilarCorrection { similarity } => {
+            json!({ "by": "similar_correction", "similarity": float(similarity) })
+        }
+    }
+}
+
+fn suggestion_json(suggestion: &Suggestion) -> Value {
+    let Suggestion { source, target, similarity } = suggestion;
+    json!({ "source": source, "target": target, "similarity": float(*similarity) })
 }
 
 /// `null` without a shortlist, else whether it was verified, what it missed, and whether all tokens were searched again.

@@ -1,7 +1,7 @@
 //! `siskin translate`: one line in, one line out.
 
 use super::delegate::{DelegateArguments, describe};
-use super::learn::adapted;
+use super::learn::{adapted, pending};
 use super::lines::{Line, Lines};
 use super::load::ModelArguments;
 use super::progress::Progress;
@@ -11,7 +11,7 @@ use super::search::SearchArguments;
 use crate::decode::{Alignments, Scope, Scores};
 use crate::format::{self, SectionKind};
 use crate::model::Model;
-use crate::pipeline::{LongInput, TranslateOptions, Translation, Translator, Unit};
+use crate::pipeline::{LongInput, Origin, Recall, TranslateOptions, Translation, Translator, Unit};
 use crate::{Error, ErrorKind, Result};
 use clap::{Args, ValueEnum};
 use std::fs::File;
@@ -47,6 +47,9 @@ pub(super) struct Arguments {
     /// An adapter over the model, as `siskin learn` makes it
     #[arg(long, value_name = "FILE")]
     adapter: Option<PathBuf>,
+    /// Which inputs the adapter's corrections answer, where the model's own answer differs
+    #[arg(long, value_enum, default_value = "exact", value_name = "WHICH")]
+    recall: RecallArgument,
     /// Read lines from this file
     #[arg(short, long, value_name = "FILE", conflicts_with = "texts")]
     input: Option<PathBuf>,
@@ -94,6 +97,16 @@ enum UnitArgument {
     Line,
     /// One sentence of a line at a time
     Sentence,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum RecallArgument {
+    /// None
+    Off,
+    /// Those that were corrected
+    Exact,
+    /// Similar ones too: of ten tokens, seven are the same
+    Fuzzy,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -152,6 +165,10 @@ struct Notes {
     redone: usize,
     /// The model has no positions for all tokens.
     truncated: usize,
+    /// A correction is the answer.
+    recalled: usize,
+    /// There is a correction of a similar source.
+    similar: usize,
 }
 
 impl Notes {
@@ -160,11 +177,21 @@ impl Notes {
             self.parts += 1;
             self.redone += usize::from(matches!(segment.scope, Scope::Redone { .. }));
             self.truncated += usize::from(segment.unread > 0);
+            self.recalled += usize::from(segment.origin != Origin::Model);
+            self.similar += usize::from(segment.suggestion.is_some());
         }
     }
 
     fn report(&self) {
-        let Self { parts, redone, truncated } = self;
+        let Self { parts, redone, truncated, recalled, similar } = self;
+        if *recalled > 0 {
+            eprintln!("siskin: {recalled} of {parts} parts are answered by corrections");
+        }
+        if *similar > 0 {
+            eprintln!(
+                "siskin: {similar} of {parts} parts are similar to corrections: --json shows these, --recall fuzzy answers by them"
+            );
+        }
         if *truncated > 0 {
             eprintln!(
                 "siskin: of {truncated} of {parts} parts only the start was read: they have too many tokens"
@@ -184,8 +211,12 @@ impl Notes {
 /// What keeps all lines from being answered; an error of one line is reported and the others are answered.
 pub(super) fn run(arguments: &Arguments, task: Task) -> Result<ExitCode> {
     let model = arguments.model.find(task.shipped())?;
-    let translator = arguments.translator(task, adapted(model.open()?, arguments.adapter.as_ref())?)?;
-    let translator = arguments.delegate.apply(translator, &model.path)?;
+    let pending = arguments.adapter.as_deref().map_or(Ok(Vec::new()), pending)?;
+    // The first lesson over a model is being learned before there is an adapter.
+    let adapter = arguments.adapter.as_ref().filter(|path| pending.is_empty() || path.exists());
+    let translator = arguments.translator(task, adapted(model.open()?, adapter)?)?;
+    let mut translator = arguments.delegate.apply(translator, &model.path)?;
+    pending.iter().try_for_each(|(source, target)| translator.remember(source, target))?;
     let (input, size) = arguments.open_input()?;
     let (output, out_name) = arguments.open_output(&model.path)?;
     let shown = arguments.output.is_some() || !io::stdout().is_terminal();
@@ -233,6 +264,11 @@ impl Arguments {
             Some(LongInputArgument::Truncate) => options.long_input = LongInput::Truncate,
             None => {}
         }
+        options.recall = match self.recall {
+            RecallArgument::Off => Recall::Off,
+            RecallArgument::Exact => Recall::Exact,
+            RecallArgument::Fuzzy => Recall::Fuzzy,
+        };
         if let Some(task) = &self.to {
             options.task = translator.task(task).map_err(|e| e.at("--to"))?;
         }

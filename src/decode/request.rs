@@ -57,7 +57,7 @@ pub enum Scope {
 }
 
 /// One output of a search, T tokens long.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Hypothesis {
     /// The tokens, \[T\]: neither the prefix nor the end token is among them.
     pub tokens: Vec<u32>,

@@ -143,10 +143,11 @@ const COMPUTED: [SectionKind; 5] = [
     SectionKind::TensorData,
 ];
 
-const METADATA: [(SectionKind, &str); 5] = [
+const METADATA: [(SectionKind, &str); 6] = [
     (SectionKind::Spec, "spec"),
     (SectionKind::Generation, "generation"),
     (SectionKind::Card, "card"),
     (SectionKind::Receipt, "receipt"),
     (SectionKind::Adapter, "adapter"),
+    (SectionKind::Course, "course"),
 ];

@@ -1,6 +1,6 @@
 //! Writes metadata sections.
 
-use super::metadata::{ENTRY_HEAD_LENGTH, Requirement};
+use super::metadata::{ENTRY_HEAD_LENGTH, Metadata, Requirement, Value};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -42,6 +42,23 @@ impl MetadataBuilder {
     /// No entries.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The entries of a section that is there already, those of unknown types left out.
+    pub fn copy_of(metadata: &Metadata<'_>) -> Self {
+        let mut builder = Self::new();
+        for entry in metadata.iter() {
+            let (requirement, key) = (entry.requirement, entry.key);
+            match entry.value {
+                Value::U32(value) => builder.set(requirement, key, value),
+                Value::F32(value) => builder.set(requirement, key, value),
+                Value::Text(value) => builder.set(requirement, key, value),
+                Value::U32List(list) => builder.set(requirement, key, &*list.iter().collect::<Vec<u32>>()),
+                Value::F32List(list) => builder.set(requirement, key, &*list.iter().collect::<Vec<f32>>()),
+                Value::Unknown(..) => &mut builder,
+            };
+        }
+        builder
     }
 
     /// Sets a key that a reader may ignore.

@@ -38,11 +38,13 @@ pub enum SectionKind {
     TensorData,
     /// 12: what an adapter was learned from, see [`Lessons`](super::Lessons).
     Lessons,
+    /// 13: metadata, how far a suspended lesson is; only in the files of suspended lessons.
+    Course,
     /// A kind that this version does not know.
     Unknown(u32),
 }
 
-const KINDS: [(SectionKind, &str); 12] = [
+const KINDS: [(SectionKind, &str); 13] = [
     (SectionKind::Spec, "spec"),
     (SectionKind::Generation, "generation"),
     (SectionKind::Card, "card"),
@@ -55,6 +57,7 @@ const KINDS: [(SectionKind, &str); 12] = [
     (SectionKind::TensorIndex, "tensor index"),
     (SectionKind::TensorData, "tensor data"),
     (SectionKind::Lessons, "lessons"),
+    (SectionKind::Course, "course"),
 ];
 
 impl SectionKind {

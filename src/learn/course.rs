@@ -36,25 +36,25 @@ pub struct Progress {
 /// A lesson that is being learned. What the learner has kept is untouched until [`finish`](Self::finish); a course that
 /// is dropped leaves nothing.
 pub struct Course<'a> {
-    learner: &'a mut Learner,
+    pub(super) learner: &'a mut Learner,
     entries: Vec<Entry>,
-    parameters: Parameters,
-    optimizer: Optimizer,
-    random: Random,
-    started: Instant,
+    pub(super) parameters: Parameters,
+    pub(super) optimizer: Optimizer,
+    pub(super) random: Random,
+    pub(super) started: Instant,
     mismatch: Option<Reason>,
-    progress: Progress,
+    pub(super) progress: Progress,
     /// The pass that got most tokens right of those that came [near the end](NEAR) and left the golden sentences as the
     /// gate wants them: what is kept if the last has changed them too much.
-    within: Option<Within>,
-    done: bool,
+    pub(super) within: Option<Within>,
+    pub(super) done: bool,
 }
 
 /// What a pass led to.
-struct Within {
-    parameters: Parameters,
-    progress: Progress,
-    divergence: f32,
+pub(super) struct Within {
+    pub parameters: Parameters,
+    pub progress: Progress,
+    pub divergence: f32,
 }
 
 /// Of the tokens of a lesson the part that is right where it is nearly learned, and may be kept.
@@ -100,6 +100,11 @@ impl<'a> Course<'a> {
             within,
             done,
         })
+    }
+
+    /// The pairs that are being learned.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.entries.iter().map(Entry::texts)
     }
 
     /// Passes once through the new pairs, or through as many as there is time for. `None` when there is nothing more to

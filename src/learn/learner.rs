@@ -63,6 +63,13 @@ pub(super) struct Entry {
     pub sample: Sample,
 }
 
+impl Entry {
+    /// Source and target.
+    pub fn texts(&self) -> (&str, &str) {
+        (&self.source, &self.target)
+    }
+}
+
 impl Learner {
     /// A learner over `model`. If it has an adapter, what that has learned is learned on.
     ///

@@ -22,6 +22,7 @@ mod product;
 mod random;
 mod samples;
 mod sublayer;
+mod suspension;
 
 pub use batch::{Batch, Objective, gradients};
 pub use course::{Course, Progress};

@@ -52,6 +52,22 @@ impl Optimizer {
         Self { method, first: Gradients::of(parameters), second, powers: (1.0, 1.0) }
     }
 
+    /// The means of gradients and of their squares; for SGD the last steps, and nothing.
+    pub(super) fn means(&self) -> (&Gradients, &Gradients) {
+        (&self.first, &self.second)
+    }
+
+    /// Goes on behind so many steps; gives the means, to be set.
+    pub(super) fn resume(&mut self, steps: usize) -> (&mut Gradients, &mut Gradients) {
+        if let Method::AdamW { beta1, beta2, .. } = self.method {
+            for _ in 0..steps {
+                self.powers.0 *= f64::from(beta1);
+                self.powers.1 *= f64::from(beta2);
+            }
+        }
+        (&mut self.first, &mut self.second)
+    }
+
     /// A step of the parameters against `gradients`.
     pub fn step(&mut self, parameters: &mut Parameters, gradients: &Gradients, learning_rate: f32) {
         let pairs = parameters.list_mut().iter_mut().zip(&gradients.0);

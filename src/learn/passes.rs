@@ -174,10 +174,13 @@ impl Network<'_> {
         match (self.sinusoid(), &side.positions) {
             (Some(sinusoid), _) => {
                 let frequencies: Vec<f64> = (0..d / 2).map(|i| sinusoid.frequency(i, d / 2)).collect();
-                let mut code = vec![0.0; d];
+                let longest = packed.sentences.iter().map(Range::len).max().unwrap_or(0);
+                let mut codes = vec![0.0; longest * d];
+                for (position, code) in codes.chunks_exact_mut(d).enumerate() {
+                    sinusoid.write(position, &frequencies, code);
+                }
                 for (row, position) in positions(packed) {
-                    sinusoid.write(position, &frequencies, &mut code);
-                    self.ctx.kernels.add(&code, &mut x[row * d..][..d]);
+                    self.ctx.kernels.add(&codes[position * d..][..d], &mut x[row * d..][..d]);
                 }
             }
             (None, Some(table)) => {

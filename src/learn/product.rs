@@ -54,48 +54,54 @@ impl Weight<'_> {
         }
     }
 
-    /// Calls `each` with blocks of rows: their numbers, and the rows [count, K] in f32.
-    fn blocks(&self, mut each: impl FnMut(Range<usize>, &[f32])) {
-        let (n, k) = (self.rows(), self.columns());
-        let mut block = vec![0.0; BLOCK.min(n) * k];
-        for first in (0..n).step_by(BLOCK) {
-            let rows = first..n.min(first + BLOCK);
-            let block = &mut block[..rows.len() * k];
-            for (row, out) in rows.clone().zip(block.chunks_exact_mut(k)) {
-                self.row(row, 1.0, out);
+    /// Panel `panel` of 8 rows in f32, to `out` [K][8]; what is beyond N stays.
+    fn panel(&self, panel: usize, out: &mut [f32]) {
+        match self {
+            Self::Panels(matrix) => matrix.widen_panel(panel, out),
+            Self::Rows { values, columns } => {
+                let rows = values.chunks_exact(*columns).skip(panel * PANEL_ROWS).take(PANEL_ROWS);
+                for (lane, row) in rows.enumerate() {
+                    out[lane..].iter_mut().step_by(PANEL_ROWS).zip(row).for_each(|(to, from)| *to = *from);
+                }
             }
-            each(rows, block);
         }
+    }
+
+    /// Its rows in blocks.
+    fn blocks(&self) -> impl Iterator<Item = Range<usize>> {
+        let n = self.rows();
+        (0..n).step_by(BLOCK).map(move |first| first..n.min(first + BLOCK))
     }
 }
 
 /// `out += x Wᵀ`: `x` [M, K], `out` [M, N].
-pub fn add_product(kernels: &Kernels, x: &[f32], weight: &Weight<'_>, out: ColumnsMut<'_>) {
+pub fn add_product(kernels: &Kernels, x: &[f32], weight: &Weight<'_>, mut out: ColumnsMut<'_>) {
     let k = weight.columns();
-    let mut rest = Some(out);
-    let mut panels = Vec::new();
-    weight.blocks(|rows, block| {
-        panels.clear();
-        panels.resize(rows.len().next_multiple_of(PANEL_ROWS) * k, 0.0); // [P][K][8]
-        for (i, row) in block.chunks_exact(k).enumerate() {
-            let lane = &mut panels[i / PANEL_ROWS * PANEL_ROWS * k + i % PANEL_ROWS..];
-            lane.iter_mut().step_by(PANEL_ROWS).zip(row).for_each(|(to, from)| *to = *from);
+    let mut panels = vec![0.0; BLOCK.min(weight.rows().next_multiple_of(PANEL_ROWS)) * k];
+    for rows in weight.blocks() {
+        let panels = &mut panels[..rows.len().next_multiple_of(PANEL_ROWS) * k]; // [P][K][8]
+        for (panel, out) in (rows.start / PANEL_ROWS..).zip(panels.chunks_exact_mut(PANEL_ROWS * k)) {
+            weight.panel(panel, out);
         }
-        let (columns, others) = rest.take().expect("put back below").split_at(rows.len());
-        rest = Some(others);
-        multiply(kernels, x, &panels, (rows.len(), k), columns);
-    });
+        let (columns, others) = out.split_at(rows.len());
+        out = others;
+        multiply(kernels, x, panels, (rows.len(), k), columns);
+    }
 }
 
 /// `dx += g W`: `g` [M, N], `dx` [M, K].
 pub fn add_input_gradient(kernels: &Kernels, g: &[f32], weight: &Weight<'_>, dx: &mut [f32]) {
     let (n, k) = (weight.rows(), weight.columns());
-    let mut panels = Vec::new();
-    weight.blocks(|rows, block| {
+    let (mut block, mut panels) = (vec![0.0; BLOCK.min(n) * k], Vec::new());
+    for rows in weight.blocks() {
+        let block = &mut block[..rows.len() * k];
+        for (row, out) in rows.clone().zip(block.chunks_exact_mut(k)) {
+            weight.row(row, 1.0, out);
+        }
         row_panels(block, k, &mut panels);
         let part = columns(g, n, &rows);
         multiply(kernels, &part, &panels, (k, rows.len()), ColumnsMut::new(dx, k));
-    });
+    }
 }
 
 /// `dw += gᵀ x`: `g` [M, N], `x` [M, K], `dw` [N, K].
@@ -112,7 +118,9 @@ pub fn add_weight_gradient(kernels: &Kernels, g: &[f32], x: &[f32], dw: &mut [f3
 
 /// Columns `range` of `rows` [M, width].
 pub fn columns(rows: &[f32], width: usize, range: &Range<usize>) -> Vec<f32> {
-    rows.chunks_exact(width).flat_map(|row| &row[range.clone()]).copied().collect()
+    let mut part = Vec::with_capacity(rows.len() / width * range.len());
+    rows.chunks_exact(width).for_each(|row| part.extend_from_slice(&row[range.clone()]));
+    part
 }
 
 /// `rows` [J, K] as the panels [K / 8][J][8] of their transpose.

@@ -17,6 +17,11 @@ impl Random {
         Self(seed ^ hash)
     }
 
+    /// What it goes on from, for [`new`](Self::new).
+    pub fn state(&self) -> u64 {
+        self.0
+    }
+
     fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

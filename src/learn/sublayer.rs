@@ -265,11 +265,11 @@ pub fn activation_slope(activation: Activation, x: f32) -> (f32, f32) {
 
 /// Rows of the matrices `parts` [M, width] side by side.
 fn joined(parts: &[&[f32]], width: usize) -> Vec<f32> {
-    let rows = parts[0].len() / width;
-    (0..rows)
-        .flat_map(|row| parts.iter().flat_map(move |part| &part[row * width..][..width]))
-        .copied()
-        .collect()
+    let mut rows = Vec::with_capacity(parts.len() * parts[0].len());
+    for row in 0..parts[0].len() / width {
+        parts.iter().for_each(|part| rows.extend_from_slice(&part[row * width..][..width]));
+    }
+    rows
 }
 
 /// `a + b`.

@@ -21,11 +21,9 @@ pub use plan::{Alignment, SessionShape, ShortlistMode};
 pub use session::Session;
 pub(crate) use session::{check_sources, check_step};
 pub use spec::{Autoregression, ModelSpec, NormKind, Positions, Presence, Tying};
-#[cfg(feature = "learn")]
-pub(crate) use weights::projections;
 #[cfg(any(feature = "learn", feature = "gpu"))]
 pub(crate) use weights::{History, Side, Weights};
-pub use weights::{SchemaEntry, schema};
+pub use weights::{SchemaEntry, projections, schema};
 
 use alloc::format;
 use alloc::sync::Arc;

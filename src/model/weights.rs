@@ -174,9 +174,9 @@ impl Weights {
     }
 }
 
-/// The projections that are stacked in the matrix of `rows` rows at `place`, and the rows of each: low-rank terms go by
-/// their names.
-pub(crate) fn projections(place: &str, rows: usize) -> Vec<(String, Range<usize>)> {
+/// The projections that are stacked in the matrix of `rows` rows at `place`, the name of its tensor without `.weight`, and
+/// the rows of each: low-rank terms go by their names.
+pub fn projections(place: &str, rows: usize) -> Vec<(String, Range<usize>)> {
     let (block, stack) = place.rsplit_once('.').unwrap_or(("", place));
     let names: &[&str] = match stack {
         "qkv" => &["query", "key", "value"],

@@ -4,6 +4,7 @@ mod cancellation;
 mod engine;
 mod generation;
 pub mod golden;
+mod recall;
 mod request;
 mod scorer;
 mod segment;
@@ -17,6 +18,7 @@ pub use cancellation::Cancellation;
 pub use generation::Generation;
 #[cfg(feature = "cli")]
 pub(crate) use generation::set;
+pub use recall::{Origin, Recall, SIMILAR, Suggestion};
 pub use request::{Limits, LongInput, TranslateOptions, Unit};
 pub use summarizer::Summarizer;
 pub use translation::{Segment, TextHypothesis, Translation};

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::Generation;
+use super::{Generation, Recall};
 use crate::decode::{DecodeOptions, Strategy};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Model, ShortlistMode};
@@ -23,6 +23,10 @@ pub struct TranslateOptions {
     pub task: Vec<u32>,
     /// Tokens that every output begins with, behind those of the task; they are part of the text.
     pub target_prefix: Vec<u32>,
+    /// Whether corrections answer for their sources: those that an adapter was learned from, and those of
+    /// [`Translator::remember`](super::Translator::remember). Only without a target prefix, and for the task that the
+    /// model file asks for.
+    pub recall: Recall,
     /// Sources that a thread computes together, at most. It changes speed and memory, never a result.
     pub batch: usize,
     /// Threads that work: on batches of their own where there are sources enough, else together on one. They change speed
@@ -47,6 +51,7 @@ impl TranslateOptions {
             long_input: generation.long_input,
             task: generation.target_prefix.clone(),
             target_prefix: Vec::new(),
+            recall: Recall::default(),
             batch: if bytes <= CACHED { 8 } else { 32 },
             threads: 1,
             limits: Limits::default(),

@@ -4,6 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use super::{Origin, Suggestion};
 use crate::decode::{Hypothesis, Scope};
 
 /// The translation of one text: its segments in order.
@@ -27,6 +28,10 @@ pub struct Segment {
     pub unread: usize,
     /// Best first.
     pub hypotheses: Vec<TextHypothesis>,
+    /// Where the best comes from; the others are the model's.
+    pub origin: Origin,
+    /// The correction of a similar source, where the answer is not a correction itself and differs from it.
+    pub suggestion: Option<Suggestion>,
     /// What their tokens were chosen from.
     pub scope: Scope,
 }
@@ -36,7 +41,7 @@ pub struct Segment {
 pub struct TextHypothesis {
     /// The text, a forced prefix included.
     pub text: String,
-    /// What it was made of: tokens and scores without the prefix.
+    /// What it was made of: tokens and scores without the prefix. A correction has no scores and alignments.
     pub hypothesis: Hypothesis,
 }
 

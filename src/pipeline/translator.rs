@@ -7,12 +7,14 @@ use core::ops::ControlFlow;
 
 use super::cancellation::Cancellable;
 use super::engine::{Demand, Engine};
+use super::recall::Memory;
 use super::segment::{Segmenter, Source};
 use super::workers::Workers;
 use super::{
-    Cancellation, Generation, LongInput, Segment, TextHypothesis, TranslateOptions, Translation, Unit,
+    Cancellation, Generation, LongInput, Origin, Recall, Segment, Suggestion, TextHypothesis,
+    TranslateOptions, Translation, Unit,
 };
-use crate::decode::{Hypotheses, Observer};
+use crate::decode::{Hypotheses, Hypothesis, Observer};
 use crate::delegate::{Compiled, Delegate};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{File, SectionKind};
@@ -29,6 +31,7 @@ pub struct Translator {
     language: Language,
     options: TranslateOptions,
     scratch: EncodeScratch,
+    memory: Memory,
     workers: Workers,
     cancellation: Cancellation,
 }
@@ -49,8 +52,11 @@ impl Translator {
         let options = TranslateOptions::of(&generation, model.bytes().len());
         options.check_shortlist(&model)?;
         let (scratch, workers) = (EncodeScratch::default(), Workers::new(options.threads, None));
-        let cancellation = Cancellation::default();
-        Ok(Self { model, generation, language, options, scratch, workers, cancellation })
+        let (memory, cancellation) = (Memory::default(), Cancellation::default());
+        let mut translator =
+            Self { model, generation, language, options, scratch, memory, workers, cancellation };
+        translator.remember_lessons()?;
+        Ok(translator)
     }
 
     /// The same translator with other options.
@@ -85,14 +91,36 @@ impl Translator {
         self.workers.compiled()
     }
 
-    /// The same translator with an adapter over its model, in place of the one that it has.
+    /// The same translator with an adapter over its model, in place of the one that it has, and with that one's
+    /// corrections.
     ///
     /// # Errors
-    /// Those of [`Model::with_adapter`].
+    /// Those of [`Model::with_adapter`] and [`remember`](Self::remember).
     pub fn with_adapter(mut self, adapter: Arc<Adapter>) -> Result<Self> {
         self.model = Arc::new(self.model.with_adapter(adapter)?);
         self.workers = Workers::new(self.options.threads, self.workers.delegate().cloned());
+        self.memory = Memory::default();
+        self.remember_lessons()?;
         Ok(self)
+    }
+
+    /// Answers `source` by `target` from now on, as [`TranslateOptions::recall`] says: a correction that no adapter has
+    /// learned yet. That of a blank source is none.
+    ///
+    /// # Errors
+    /// As [`encode_source`](Self::encode_source).
+    pub fn remember(&mut self, source: &str, target: &str) -> Result<()> {
+        let tokens = self.encode_source(source)?;
+        if !tokens.is_empty() {
+            self.memory.insert(tokens, source, target);
+        }
+        Ok(())
+    }
+
+    fn remember_lessons(&mut self) -> Result<()> {
+        let model = Arc::clone(&self.model);
+        let mut lessons = model.adapter().into_iter().flat_map(|adapter| adapter.lessons());
+        lessons.try_for_each(|lesson| self.remember(lesson.source, lesson.target))
     }
 
     /// The model.
@@ -223,8 +251,12 @@ impl Translator {
             for &token in &self.options.target_prefix {
                 stream.push(token, &mut part)?;
             }
+            let recalled = self.recalled(source).filter(|found| self.answers(found));
             let mut observed = Ok(());
             let mut observer = |_: usize, tokens: &[u32]| {
+                if recalled.is_some() {
+                    return ControlFlow::Continue(());
+                }
                 observed = tokens
                     .iter()
                     .try_for_each(|&token| stream.push(token, &mut part))
@@ -235,8 +267,13 @@ impl Translator {
             let done = self.run(&[&source.tokens], &mut observer);
             observed?;
             outputs.extend(done?);
-            stream.finish(&mut part);
-            emit(&part)?;
+            match recalled {
+                Some(correction) => emit(&correction.target)?,
+                None => {
+                    stream.finish(&mut part);
+                    emit(&part)?;
+                }
+            }
         }
         emit(&text[end..])?;
         self.assemble(text, sources.iter().zip(&outputs))
@@ -292,16 +329,54 @@ impl Translator {
                 let tokens = [&self.options.target_prefix[..], &hypothesis.tokens].concat();
                 Ok(TextHypothesis { text: vocabulary.decode(&tokens)?, hypothesis: hypothesis.clone() })
             });
-            translation.segments.push(Segment {
+            let mut segment = Segment {
                 source: source.bytes.clone(),
                 source_tokens: source.tokens.clone(),
                 unread: source.unread,
                 hypotheses: hypotheses.collect::<Result<_>>()?,
+                origin: Origin::Model,
+                suggestion: None,
                 scope,
-            });
+            };
+            self.correct(&mut segment, self.recalled(source))?;
+            translation.segments.push(segment);
         }
         translation.gaps.push(text[end..].into());
         Ok(translation)
+    }
+
+    /// The correction of this source, or of one that is similar enough.
+    fn recalled(&self, source: &Source) -> Option<Suggestion> {
+        let TranslateOptions { recall, target_prefix, task, .. } = &self.options;
+        let asked =
+            *recall != Recall::Off && target_prefix.is_empty() && *task == self.generation.target_prefix;
+        self.memory.find(&source.tokens).filter(|_| asked && source.unread == 0)
+    }
+
+    /// Whether a correction is the answer.
+    fn answers(&self, correction: &Suggestion) -> bool {
+        correction.similarity == 1.0 || self.options.recall == Recall::Fuzzy
+    }
+
+    /// Puts a correction in the place of the model's answer, or beside it; an answer that is the same stays.
+    fn correct(&self, segment: &mut Segment, correction: Option<Suggestion>) -> Result<()> {
+        let Some(correction) = correction else { return Ok(()) };
+        if segment.ranked(0).is_some_and(|best| best.text == correction.target) {
+            return Ok(());
+        }
+        if !self.answers(&correction) {
+            segment.suggestion = Some(correction);
+            return Ok(());
+        }
+        segment.origin = match correction.similarity {
+            1.0 => Origin::Correction,
+            similarity => Origin::SimilarCorrection { similarity },
+        };
+        let tokens = self.encode_target(&correction.target)?;
+        let hypothesis = Hypothesis { tokens, ..Hypothesis::default() };
+        segment.hypotheses.pop();
+        segment.hypotheses.insert(0, TextHypothesis { text: correction.target, hypothesis });
+        Ok(())
     }
 }
 

@@ -112,6 +112,50 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    /// Panel `panel`, widened to `out` [K][8]; rows beyond N are zero.
+    ///
+    /// # Panics
+    /// If `panel >= panels()` or `out.len() != 8 * columns()`.
+    pub fn widen_panel(&self, panel: usize, out: &mut [f32]) {
+        let len = PANEL_ROWS * self.columns;
+        assert_eq!(out.len(), len);
+        match self.data {
+            Panels::F32(values) => out.copy_from_slice(&values[panel * len..][..len]),
+            Panels::F16(values) => {
+                out.iter_mut()
+                    .zip(&values[panel * len..][..len])
+                    .for_each(|(out, value)| *out = value.to_f32());
+            }
+            Panels::I8 { values, scales, .. } => {
+                let len = PANEL_ROWS * self.columns.next_multiple_of(K_GROUP);
+                let scales: &[f32; PANEL_ROWS] =
+                    scales[panel * PANEL_ROWS..].first_chunk().expect("a scale a row");
+                let (groups, _) = values[panel * len..][..len].as_chunks::<K_GROUP>();
+                let (groups, _) = groups.as_chunks::<PANEL_ROWS>();
+                let (out, _) = out.as_chunks_mut::<PANEL_ROWS>();
+                for k in 0..K_GROUP {
+                    for (out, group) in out.iter_mut().skip(k).step_by(K_GROUP).zip(groups) {
+                        // Of a row's four values as one number, shifts take each: that is vector code.
+                        *out = core::array::from_fn(|row| {
+                            let values = i32::from_le_bytes(group[row].map(i8::cast_unsigned));
+                            ((values << (24 - 8 * k)) >> 24) as f32 * scales[row]
+                        });
+                    }
+                }
+            }
+            Panels::I4 { blocks, scales, .. } => {
+                let blocks = &blocks[panel * self.columns / I4_COLUMNS..];
+                let scales = &scales[panel * PANEL_ROWS..];
+                for (out, block) in out.chunks_exact_mut(I4_COLUMNS * PANEL_ROWS).zip(blocks) {
+                    for (lane, &scale) in scales[..PANEL_ROWS].iter().enumerate() {
+                        let out = out[lane..].iter_mut().step_by(PANEL_ROWS);
+                        out.zip(block.row(lane)).for_each(|(out, value)| *out = f32::from(value) * scale);
+                    }
+                }
+            }
+        }
+    }
+
     /// Row `row` times `factor`, written to `out` \[K\]: the gather of an embedding table.
     ///
     /// # Panics

@@ -15,6 +15,7 @@ mod abbreviations;
 mod bpe;
 mod builder;
 mod decode;
+mod edit_distance;
 mod encode;
 mod normalizer;
 mod section;
@@ -27,6 +28,7 @@ mod vocabulary;
 pub use abbreviations::Language;
 pub use builder::VocabularyBuilder;
 pub use decode::StreamDecoder;
+pub use edit_distance::edit_distance;
 pub use encode::EncodeScratch;
 pub use sentences::{Sentences, split_sentences};
 pub use vocabulary::{

@@ -7,6 +7,8 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 use siskin::decode::Strategy;
 use siskin::format::write_atomically;
+use siskin::model::Adapter;
+use siskin::pipeline::Recall;
 use siskin::{Error, ErrorKind, Model, Result, TranslateOptions, Translator};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,6 +29,9 @@ Pairs are lines of source, TAB, reference and further references behind TABs, or
 pub struct Arguments {
     #[command(flatten)]
     outputs: OutputsArguments,
+    /// An adapter over the model; its corrections answer nothing here
+    #[arg(long, value_name = "FILE", conflicts_with = "hypotheses")]
+    adapter: Option<PathBuf>,
     /// Sources and references; `-` is the standard input
     #[arg(long, value_name = "FILE")]
     pairs: PathBuf,
@@ -105,7 +110,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     file.pairs.truncate(arguments.limit.unwrap_or(usize::MAX));
     let mut outputs = match (&arguments.outputs.hypotheses, &arguments.outputs.model) {
         (Some(path), _) => read_hypotheses(path, arguments.limit)?,
-        (None, Some(path)) => translate(path, &file.sources(), &arguments.search)?,
+        (None, Some(path)) => {
+            translate(path, arguments.adapter.as_deref(), &file.sources(), &arguments.search)?
+        }
         (None, None) => return Err(invalid("name a --model or a file of --hypotheses")),
     };
     if outputs.hypotheses.len() != file.pairs.len() {
@@ -129,8 +136,17 @@ fn read_hypotheses(path: &Path, limit: Option<usize>) -> Result<Outputs> {
     Ok(Outputs { hypotheses, settings })
 }
 
-fn translate(path: &Path, sources: &[&str], search: &SearchArguments) -> Result<Outputs> {
+fn translate(
+    path: &Path,
+    adapter: Option<&Path>,
+    sources: &[&str],
+    search: &SearchArguments,
+) -> Result<Outputs> {
     let mut translator = Translator::new(Arc::new(Model::open(path)?))?;
+    if let Some(path) = adapter {
+        let adapted = translator.with_adapter(Arc::new(Adapter::open(path)?));
+        translator = adapted.map_err(|error| error.at(path.display()))?;
+    }
     let mut options = translator.options().clone();
     search.apply(&mut options);
     if let Some(task) = &search.to {
@@ -149,6 +165,7 @@ fn translate(path: &Path, sources: &[&str], search: &SearchArguments) -> Result<
         "refused": found.refused.len(),
     });
     let Value::Object(mut settings) = settings else { unreachable!("the literal above is an object") };
+    settings.extend(adapter.map(|path| ("adapter".to_owned(), path.display().to_string().into())));
     settings.extend(search.to.iter().map(|task| ("to".to_owned(), task.as_str().into())));
     Ok(Outputs { hypotheses: found.hypotheses, settings })
 }
@@ -164,6 +181,7 @@ impl SearchArguments {
         options.decode.max_length = self.max_length.unwrap_or(options.decode.max_length);
         options.decode.length_penalty = self.length_penalty.unwrap_or(options.decode.length_penalty);
         options.shortlist = self.shortlist.map_or(options.shortlist, Use::mode);
+        options.recall = Recall::Off;
         options.threads = self.threads;
         options.batch = self.batch.unwrap_or(options.batch);
     }

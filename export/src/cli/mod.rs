@@ -5,6 +5,7 @@ pub mod evaluate;
 pub mod golden;
 pub mod import;
 pub mod measure;
+pub mod merge;
 pub mod metrics;
 pub mod onnx;
 pub mod ort;

@@ -1,7 +1,8 @@
 //! Error rates: how much of the references the hypotheses miss.
 
 use super::tokenize::{is_space, words};
-use super::{Case, Row, Score, edit_distance, signature};
+use super::{Case, Row, Score, signature};
+use siskin::text::edit_distance;
 
 /// What errors are counted in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,6 @@
 
 mod bleu;
 mod chrf;
-mod edit_distance;
 mod error_rate;
 mod model;
 mod ngrams;
@@ -16,7 +15,6 @@ mod tokenize;
 
 pub use bleu::bleu;
 pub use chrf::{Chrf, chrf};
-pub use edit_distance::edit_distance;
 pub use error_rate::{ErrorRate, error_rate};
 pub use model::{Outputs, outputs};
 pub use rouge::{Rouge, rouge};

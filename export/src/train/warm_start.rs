@@ -28,7 +28,7 @@ impl WarmStart {
         match Model::open(&path) {
             Ok(model) => {
                 let vocabularies = vocabularies(&model).map_err(|e| e.at(path.display()))?;
-                Ok(Self { spec: model.spec().clone(), tensors: tensors(&model)?, vocabularies, path })
+                Ok(Self { spec: model.spec().clone(), tensors: tensors(model.bytes())?, vocabularies, path })
             }
             Err(error) if error.kind() == ErrorKind::NotAModel => {
                 let snapshot = Snapshot::read(&path)?;
@@ -77,7 +77,7 @@ impl WarmStart {
 /// When the file is neither, or is damaged.
 pub fn read_model(path: &Path) -> Result<(ModelSpec, Tensors)> {
     match Model::open(path) {
-        Ok(model) => Ok((model.spec().clone(), tensors(&model)?)),
+        Ok(model) => Ok((model.spec().clone(), tensors(model.bytes())?)),
         Err(error) if error.kind() == ErrorKind::NotAModel => {
             let Checkpoint { spec, tensors, .. } = Snapshot::read(path)?.model()?;
             Ok((spec, tensors))
@@ -86,15 +86,18 @@ pub fn read_model(path: &Path) -> Result<(ModelSpec, Tensors)> {
     }
 }
 
-/// The tensors of `model` in f32.
-fn tensors(model: &Model) -> Result<Tensors> {
-    let file = File::parse(model.bytes())?;
+/// The tensors in `bytes`, a model or an adapter file, in f32.
+///
+/// # Errors
+/// Those of [`File::parse`].
+pub fn tensors(bytes: &[u8]) -> Result<Tensors> {
+    let file = File::parse(bytes)?;
     let tensor = |entry: siskin::format::Tensor<'_>| {
         let dims: Vec<usize> = entry.tensor.shape.dims().iter().map(|&dim| dim as usize).collect();
         let values = match entry.tensor.layout {
-            Layout::Rows => entry.tensor.rows(model.bytes()).to_vec(),
+            Layout::Rows => entry.tensor.rows(bytes).to_vec(),
             Layout::Panels => {
-                let matrix = entry.tensor.matrix(model.bytes());
+                let matrix = entry.tensor.matrix(bytes);
                 let mut values = vec![0.0; matrix.rows() * matrix.columns()];
                 let rows = values.chunks_exact_mut(matrix.columns()).enumerate();
                 rows.for_each(|(row, out)| matrix.gather_row(row, 1.0, out));

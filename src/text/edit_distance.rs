@@ -1,4 +1,6 @@
-//! The distance that error rates count in.
+//! The distance of two texts, in any units.
+
+use alloc::vec::Vec;
 
 /// How many insertions, deletions and replacements make `b` of `a` (Levenshtein, 1966; the algorithm is that of Wagner
 /// & Fischer, 1974).
