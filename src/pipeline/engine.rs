@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use super::TranslateOptions;
 use super::verified::run_verified;
-use crate::decode::{DecodeOptions, Hypotheses, Observer, Request, Search, Setup};
+use crate::decode::{DecodeOptions, Hypotheses, Observer, Request, Scorer, Search, Setup};
 use crate::delegate::{Compiled, Delegate};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Alignment, Model, Session, SessionShape, ShortlistMode};
@@ -151,19 +151,21 @@ impl Engine {
     ) -> Result<Vec<Hypotheses>> {
         let requests: Vec<Request<'_>> = sources.iter().map(|_| Request::new(prefix)).collect();
         let Self { runner, search } = self;
-        match runner {
+        // One search for both, so that the code of it is there once.
+        let scorer: &mut dyn Scorer = match runner {
             Runner::Session(session) if session.shape().shortlist == ShortlistMode::Verify => {
-                run_verified(session, search, sources, &requests, observer)
+                return run_verified(session, search, sources, &requests, observer);
             }
             Runner::Session(session) => {
                 session.encode(sources.iter().copied())?;
-                search.run(&mut **session, &requests, observer)
+                &mut **session
             }
             Runner::Delegate(compiled) => {
                 compiled.encode(sources)?;
-                search.run(&mut **compiled, &requests, observer)
+                &mut **compiled
             }
-        }
+        };
+        search.run(scorer, &requests, observer)
     }
 }
 

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
-use crate::decode::{Hypotheses, Observer, Request, Scope, Search};
+use crate::decode::{Hypotheses, Observer, Request, Scope, Scorer, Search};
 use crate::error::Result;
 use crate::model::Session;
 
@@ -18,7 +18,7 @@ pub(super) fn run_verified(
     observer: &mut impl Observer,
 ) -> Result<Vec<Hypotheses>> {
     session.encode(sources.iter().copied())?;
-    let mut found = search.run(session, requests, &mut StepsOnly(observer))?;
+    let mut found = search.run(session as &mut dyn Scorer, requests, &mut StepsOnly(observer))?;
     let missed = |hypotheses: &Hypotheses| match hypotheses.scope {
         Scope::Verified { missed } if missed > 0 => Some(missed),
         _ => None,
@@ -27,7 +27,7 @@ pub(super) fn run_verified(
     if !again.is_empty() {
         session.encode_full(again.iter().map(|&i| sources[i]))?;
         let requests: Vec<Request<'_>> = again.iter().map(|&i| requests[i]).collect();
-        let hypotheses = search.run(session, &requests, &mut StepsOnly(observer))?;
+        let hypotheses = search.run(session as &mut dyn Scorer, &requests, &mut StepsOnly(observer))?;
         for (i, hypotheses) in again.into_iter().zip(hypotheses) {
             let missed = missed(&found[i]).unwrap_or_default();
             found[i] = Hypotheses { scope: Scope::Redone { missed }, ..hypotheses };
