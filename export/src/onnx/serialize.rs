@@ -6,8 +6,8 @@ use super::proto::{
     StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
 use crate::checkpoint::Tensor;
+use half::f16;
 use prost::Message;
-use siskin::tensor::f16;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 
