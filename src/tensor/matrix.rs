@@ -112,7 +112,7 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// Panel `panel`, widened to `out` [K][8]; rows beyond N are zero.
+    /// Panel `panel`, widened to `out` \[K\]\[8\]; rows beyond N are zero.
     ///
     /// # Panics
     /// If `panel >= panels()` or `out.len() != 8 * columns()`.
