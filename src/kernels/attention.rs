@@ -1,6 +1,6 @@
 //! Scaled dot-product attention (Vaswani et al. 2017, eq. 1), all heads, of query rows that share keys and values.
 
-use super::lanes::{LANES, dot};
+use super::lanes::{LANES, combine, dot};
 use super::softmax::softmax;
 
 /// Query rows that are computed together, where there are as many: what a block reads of keys and values serves all of
@@ -224,7 +224,7 @@ fn dot_columns<const Q: usize>(
 }
 
 /// The products with N columns from `first` on, each summed as [`dot`] sums: in the order of
-/// [`combine`](super::lanes::combine).
+/// [`combine`].
 #[inline(always)]
 fn dot_block<const Q: usize, const N: usize>(
     queries: [&[f32]; Q],
@@ -233,55 +233,37 @@ fn dot_block<const Q: usize, const N: usize>(
     first: usize,
     write: &mut impl FnMut(usize, usize, &[f32]),
 ) {
-    let block = Block { queries, keys, from, first };
-    let products: [[f32; N]; Q] =
-        add(add(block.lanes(0, 4), block.lanes(2, 6)), add(block.lanes(1, 5), block.lanes(3, 7)));
-    for (q, products) in products.iter().enumerate() {
-        write(q, first, products);
+    let mut lanes = [[[0.0; N]; Q]; LANES];
+    for (l, sums) in lanes.iter_mut().enumerate() {
+        *sums = dot_lane(queries, keys, (from, first), l);
     }
-}
-
-/// The operands of [`dot_block`].
-#[derive(Clone, Copy)]
-struct Block<'a, const Q: usize> {
-    queries: [&'a [f32]; Q],
-    keys: &'a Columns<'a>,
-    from: usize,
-    first: usize,
-}
-
-impl<const Q: usize> Block<'_, Q> {
-    /// The sums of lane `l`.
-    #[inline(always)]
-    fn lane<const N: usize>(self, l: usize) -> [[f32; N]; Q] {
-        let mut sums = [[0.0; N]; Q];
-        let mut d = l;
-        while d < self.queries[0].len() {
-            let keys = &self.keys.from(self.from + d, self.first)[..N];
-            for (sums, query) in sums.iter_mut().zip(self.queries) {
-                for n in 0..N {
-                    sums[n] += query[d] * keys[n];
-                }
-            }
-            d += LANES;
-        }
-        sums
-    }
-
-    #[inline(always)]
-    fn lanes<const N: usize>(self, a: usize, b: usize) -> [[f32; N]; Q] {
-        add(self.lane(a), self.lane(b))
-    }
-}
-
-#[inline(always)]
-fn add<const Q: usize, const N: usize>(mut a: [[f32; N]; Q], b: [[f32; N]; Q]) -> [[f32; N]; Q] {
     for q in 0..Q {
-        for n in 0..N {
-            a[q][n] += b[q][n];
-        }
+        let products: [f32; N] =
+            core::array::from_fn(|n| combine(core::array::from_fn(|l| lanes[l][q][n]), |a, b| a + b));
+        write(q, first, &products);
     }
-    a
+}
+
+/// The sums of lane `l`: of the elements l, l + 8, ... of every head.
+#[inline(always)]
+fn dot_lane<const Q: usize, const N: usize>(
+    queries: [&[f32]; Q],
+    keys: &Columns<'_>,
+    (from, first): (usize, usize),
+    l: usize,
+) -> [[f32; N]; Q] {
+    let mut sums = [[0.0; N]; Q];
+    let mut d = l;
+    while d < queries[0].len() {
+        let keys = &keys.from(from + d, first)[..N];
+        for (sums, query) in sums.iter_mut().zip(queries) {
+            for n in 0..N {
+                sums[n] += query[d] * keys[n];
+            }
+        }
+        d += LANES;
+    }
+    sums
 }
 
 /// The probabilities [Q, H, n] by column of the output, of which each head has `width`.

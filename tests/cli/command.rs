@@ -26,7 +26,10 @@ pub fn write(name: &str, bytes: &[u8]) -> PathBuf {
 
 /// The command, ready to get arguments.
 pub fn siskin() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_siskin"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_siskin"));
+    // A layer of Mesa's Vulkan drivers complains on standard error where there is no desktop.
+    command.env("NODEVICE_SELECT", "1");
+    command
 }
 
 /// What a command said.

@@ -20,7 +20,7 @@ pub(in crate::kernels) static AVX_VNNI: Kernels = Kernels {
     rows: &avx2::ROWS,
     gemm: GemmKernels {
         i8: gemm_kernel!(Isa::AvxVnni, target_feature(enable = "avx2,avxvnni"); Int8<Vex> [4, 2, 4]),
-        i4: gemm_kernel!(Isa::AvxVnni, target_feature(enable = "avx2,avxvnni"); Int4<Int8<Vex>> [2, 4, 4]),
+        i4: gemm_kernel!(Isa::AvxVnni, target_feature(enable = "avx2,avxvnni"); Int4<Int8<Vex>> [2, 2, 4]),
         ..avx2::GEMM
     },
 };
