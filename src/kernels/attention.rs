@@ -237,11 +237,8 @@ fn dot_block<const Q: usize, const N: usize>(
     for (l, sums) in lanes.iter_mut().enumerate() {
         *sums = dot_lane(queries, keys, (from, first), l);
     }
-    for q in 0..Q {
-        let products: [f32; N] =
-            core::array::from_fn(|n| combine(core::array::from_fn(|l| lanes[l][q][n]), |a, b| a + b));
-        write(q, first, &products);
-    }
+    let product = |q: usize, n: usize| combine(core::array::from_fn(|l| lanes[l][q][n]), |a, b| a + b);
+    (0..Q).for_each(|q| write(q, first, &core::array::from_fn::<f32, N, _>(|n| product(q, n))));
 }
 
 /// The sums of lane `l`: of the elements l, l + 8, ... of every head.
