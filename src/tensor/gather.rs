@@ -84,6 +84,7 @@ impl PackedMatrix {
     pub fn view_of(&self, panel: usize, rows: usize) -> Matrix<'_> {
         let places = panel * PANEL_ROWS..panel * PANEL_ROWS + rows.next_multiple_of(PANEL_ROWS);
         let times = |width: usize| places.start * width..places.end * width;
+        let row_blocks = self.columns / I4_COLUMNS;
         let panels = match &self.data {
             Data::F32(values) => Panels::F32(&values[times(self.columns)]),
             Data::F16(values) => Panels::F16(&values[times(self.columns)]),
@@ -93,8 +94,7 @@ impl PackedMatrix {
                 sums: &sums[places],
             },
             Data::I4 { blocks, scales, sums } => Panels::I4 {
-                blocks: &blocks[times(self.columns / I4_COLUMNS).start / PANEL_ROWS..]
-                    [..rows.div_ceil(PANEL_ROWS) * (self.columns / I4_COLUMNS)],
+                blocks: &blocks[panel * row_blocks..][..rows.div_ceil(PANEL_ROWS) * row_blocks],
                 scales: &scales[places.clone()],
                 sums: &sums[places],
             },
