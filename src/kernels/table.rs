@@ -353,23 +353,18 @@ impl Kernels {
         (self.rows.add)(x, out);
     }
 
-    /// Attention of M query rows over n keys: `probabilities` [M, H, n], the softmax over n, and `out` \[M, H * width\],
-    /// the values weighted by them. Without keys `out` is zero. A row's numbers do not depend on the other rows.
+    /// Attention of a query over n keys: `probabilities` [H, n], the softmax over n, and `out` \[H * width\], the values
+    /// weighted by them. Without keys `out` is zero.
     ///
     /// # Panics
     /// If a length does not fit, or a row lies outside its buffer.
     pub fn attend(&self, attention: &Attention<'_>, probabilities: &mut [f32], out: &mut [f32]) {
-        let Attention { queries, keys, heads, width, .. } = attention;
-        let (m, n) = (queries.len(), keys.len());
-        assert!(
-            *heads > 0 && *width > 0 && out.len() == m * heads * width,
-            "{m} rows, {heads} heads of {width}"
-        );
-        assert!(
-            attention.values.len() == n && probabilities.len() == m * heads * n,
-            "{heads} heads, {n} keys"
-        );
-        assert!(attention.bias.is_none_or(|bias| bias.len() == m * heads * n), "length of the bias");
+        let Attention { query, keys, values, heads, width, bias, .. } = attention;
+        let n = keys.len();
+        assert!(*heads > 0 && *width > 0, "{heads} heads of {width}");
+        assert!([query.len(), out.len()] == [heads * width; 2], "{heads} heads of {width}");
+        assert!(values.len() == n && probabilities.len() == heads * n, "{heads} heads, {n} keys");
+        assert!(bias.is_none_or(|bias| bias.len() == heads * n), "length of the bias");
         (self.rows.attend)(attention, probabilities, out);
     }
 
