@@ -50,6 +50,8 @@ pub(super) struct Gemm<I, W> {
     pub isa: Isa,
     /// Rows and columns of the largest tile.
     pub tile: (usize, usize),
+    /// [`Tile::OFFSET`](super::gemm::Tile::OFFSET).
+    pub offset: i32,
 }
 
 /// Compiles functions for an instruction set: each calls its body from inside a function that has `attribute`, a
@@ -121,7 +123,12 @@ macro_rules! gemm_kernel {
             fn run(product: &Product<'_, <$tile as Tile>::Input, <$tile as Tile>::Weight>, out: ColumnsMut<'_>)
                 = gemm::<$tile, $rows, $panels, $single>;
         }
-        Gemm { run, isa: $isa, tile: ($rows * <$tile as Tile>::ROWS, $panels * PANEL_ROWS) }
+        Gemm {
+            run,
+            isa: $isa,
+            tile: ($rows * <$tile as Tile>::ROWS, $panels * PANEL_ROWS),
+            offset: <$tile as Tile>::OFFSET,
+        }
     }};
 }
 pub(super) use {gemm_kernel, row_kernels, with_features};
@@ -225,8 +232,9 @@ impl Kernels {
         ]
     }
 
-    /// One row to int8: `x[i]` is about `values[i] * scale`, and `scale`, the greatest magnitude / 127, is returned.
-    /// `x` `[K]`, `values` [K rounded up to 4]; the padding becomes 0. Rounds to nearest, ties to even.
+    /// One row to int8: `x[i]` is about `v[i] * scale`, and `scale`, the greatest magnitude / 127, is returned. `x` `[K]`,
+    /// `values` [K rounded up to 4] become v, padded with 0, as the products of this instruction set take it: some
+    /// with a flipped sign bit, which adds 128. Rounds to nearest, ties to even.
     ///
     /// A row whose greatest magnitude is below 4e-37, where 127 divided by it is no number, counts as zero: scale 0.
     /// A row with NaN or infinity gives NaN, so that all its products are NaN.
@@ -235,7 +243,16 @@ impl Kernels {
     /// If the lengths do not fit.
     pub fn quantize(&self, x: &[f32], values: &mut [i8]) -> f32 {
         assert_eq!(values.len(), x.len().next_multiple_of(K_GROUP));
-        (self.rows.quantize)(x, values)
+        let scale = (self.rows.quantize)(x, values);
+        self.store_activations(values);
+        scale
+    }
+
+    /// Makes int8 numbers what the products of this instruction set take, or back.
+    pub(super) fn store_activations(&self, values: &mut [i8]) {
+        if self.gemm.i8.offset != 0 {
+            values.iter_mut().for_each(|value| *value ^= i8::MIN);
+        }
     }
 
     /// `out = epilogue(activations * wᵀ)` for the outputs of `panels`: `out` [M, columns of `panels`].

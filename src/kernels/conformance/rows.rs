@@ -52,6 +52,7 @@ fn quantize_rounds_to_the_nearest() {
     let quantize = |kernels: &Kernels, x: &[f32]| {
         let mut values = vec![77i8; x.len().next_multiple_of(4)];
         let scale = kernels.quantize(x, &mut values);
+        kernels.store_activations(&mut values);
         values.iter().map(|&v| f32::from(v)).chain([scale]).collect::<Vec<f32>>()
     };
     run(1, quantize, |x, got| {
@@ -71,10 +72,12 @@ fn quantize_rounds_to_the_nearest() {
         for special in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let mut values = [1; 4];
             assert!(kernels.quantize(&[1.0, special, 3.0], &mut values).is_nan());
+            kernels.store_activations(&mut values);
             assert_eq!(values, [0; 4]);
         }
         let mut values = [9; 8];
         assert_eq!(kernels.quantize(&[127.0, 0.5, 1.5, 2.5, -0.5, -1.5, -127.0], &mut values), 1.0);
+        kernels.store_activations(&mut values);
         assert_eq!(values, [127, 0, 2, 2, 0, -2, -127, 0]);
     }
 }

@@ -35,7 +35,8 @@ pub(in crate::kernels) trait Tile {
     const ROWS: usize = 1;
     /// Elements along K that one step takes, at most [`MAX_DEPTH`].
     const DEPTH: usize;
-    /// What the tile adds to every activation: the frame takes `OFFSET` times the weights' sum back off.
+    /// What is added to every activation when it is stored, 0 or 128: the frame takes `OFFSET` times the weights' sum back
+    /// off.
     const OFFSET: i32 = 0;
     /// Bytes of a matrix from which on a single row meets one panel at a time, whose parts it is multiplied by side by
     /// side: the weights are then read in the order of memory. Below, it meets several panels, which share the loading of
@@ -124,35 +125,44 @@ pub(in crate::kernels) trait Sum: Copy + Default {
     /// The sum of two parts of a sum, where it may be taken in parts: a float's order is fixed.
     const ADD: Option<fn(Self, Self) -> Self>;
 
-    /// The 8 numbers of a row's `sums` with one panel. `offset` is what the tile added to the activations.
+    /// What turns sums with one panel into numbers.
+    type Panel;
+
+    /// That of panel `panel`. `offset` is what was added to the activations.
+    fn panel(scales: &Scales<'_>, offset: i32, panel: usize) -> Self::Panel;
+
+    /// The 8 numbers of a row's `sums` with the panel.
     fn scale(
         sums: &[Self; PANEL_ROWS],
-        offset: i32,
+        panel: &Self::Panel,
         scales: &Scales<'_>,
         row: usize,
-        panel: usize,
     ) -> [f32; PANEL_ROWS];
 }
 
 impl Sum for i32 {
     const K_PADDING: usize = K_GROUP;
     const ADD: Option<fn(i32, i32) -> i32> = Some(i32::wrapping_add);
+    /// Scales of the weights, and what is to be taken off the sums.
+    type Panel = ([f32; PANEL_ROWS], [i32; PANEL_ROWS]);
+
+    #[inline(always)]
+    fn panel(scales: &Scales<'_>, offset: i32, panel: usize) -> Self::Panel {
+        let (weights, sums) = (scales.weights.as_chunks().0[panel], scales.sums.as_chunks().0[panel]);
+        (weights, sums.map(|sum: i32| offset.wrapping_mul(sum)))
+    }
 
     #[inline(always)]
     fn scale(
         sums: &[i32; PANEL_ROWS],
-        offset: i32,
+        (weights, excess): &Self::Panel,
         scales: &Scales<'_>,
         row: usize,
-        panel: usize,
     ) -> [f32; PANEL_ROWS] {
-        let columns = panel * PANEL_ROWS..(panel + 1) * PANEL_ROWS;
-        let (weights, weight_sums) = (&scales.weights[columns.clone()], &scales.sums[columns]);
         let input = scales.inputs[row];
         let mut values = [0.0; PANEL_ROWS];
         for i in 0..PANEL_ROWS {
-            let sum = sums[i].wrapping_sub(offset.wrapping_mul(weight_sums[i]));
-            values[i] = sum as f32 * (input * weights[i]);
+            values[i] = sums[i].wrapping_sub(excess[i]) as f32 * (input * weights[i]);
         }
         values
     }
@@ -161,9 +171,13 @@ impl Sum for i32 {
 impl Sum for f32 {
     const K_PADDING: usize = 1;
     const ADD: Option<fn(f32, f32) -> f32> = None;
+    type Panel = ();
 
     #[inline(always)]
-    fn scale(sums: &[f32; PANEL_ROWS], _: i32, _: &Scales<'_>, _: usize, _: usize) -> [f32; PANEL_ROWS] {
+    fn panel(_: &Scales<'_>, _: i32, _: usize) {}
+
+    #[inline(always)]
+    fn scale(sums: &[f32; PANEL_ROWS], (): &(), _: &Scales<'_>, _: usize) -> [f32; PANEL_ROWS] {
         *sums
     }
 }
@@ -188,7 +202,7 @@ pub(in crate::kernels) unsafe fn gemm<T: Tile, const R: usize, const P: usize, c
             for panel in product.panels.clone() {
                 let weights = &product.weights[panel * panel_len..][..panel_len];
                 let sums = row_by_panel::<T, V>(product.inputs, weights, product.depth, add);
-                finish::<T>(product, (0, panel), &sums, &mut out);
+                finish::<T, 1>(product, (0, panel), &[[sums]], &mut out);
             }
             return;
         }
@@ -233,11 +247,7 @@ unsafe fn panel_block<T: Tile, const R: usize, const P: usize>(
                 tile::<T, 1, P>(inputs, left, weights, depth, ahead, sums)
             }
         };
-        for (r, sums) in sums[..done].iter().enumerate() {
-            for (p, sums) in sums.iter().enumerate() {
-                finish::<T>(product, (row + r, panel + p), sums, out);
-            }
-        }
+        finish::<T, P>(product, (row, panel), &sums[..done], out);
         row += done;
     }
 }
@@ -409,23 +419,33 @@ unsafe fn row_by_panel<T: Tile, const C: usize>(
     sums
 }
 
-/// The epilogue of a row and a panel, of which the matrix, and `out`, may have fewer columns than 8.
+/// The epilogue of the rows from `row` on and the P panels from `panel` on, whose `sums` are [rows, P]. Of the last panel
+/// the matrix, and `out`, may have fewer columns than 8.
 #[inline(always)]
-fn finish<T: Tile>(
+fn finish<T: Tile, const P: usize>(
     product: &Product<'_, T::Input, T::Weight>,
     (row, panel): (usize, usize),
-    sums: &[T::Sum; PANEL_ROWS],
+    sums: &[[[T::Sum; PANEL_ROWS]; P]],
     out: &mut ColumnsMut<'_>,
 ) {
-    let values = T::Sum::scale(sums, T::OFFSET, &product.scales, row, panel);
-    let bias = product.epilogue.bias.map(|bias| &bias[panel * PANEL_ROWS..]);
-    let out = &mut out.row_mut(row)[(panel - product.panels.start) * PANEL_ROWS..];
-    match out.first_chunk_mut() {
-        Some(out) => apply(product.epilogue, values, bias.and_then(<[f32]>::first_chunk), out),
-        None => {
-            let (mut whole, bias) = (filled_up(out), bias.map(filled_up));
-            apply(product.epilogue, values, bias.as_ref(), &mut whole);
-            out.copy_from_slice(&whole[..out.len()]);
+    let Product { epilogue, scales, panels, .. } = product;
+    for p in 0..P {
+        let panel = panel + p;
+        let first = (panel - panels.start) * PANEL_ROWS;
+        let constants = T::Sum::panel(scales, T::OFFSET, panel);
+        let bias = epilogue.bias.map(|bias| &bias[panel * PANEL_ROWS..]);
+        let whole_bias = bias.and_then(<[f32]>::first_chunk);
+        for (r, sums) in sums.iter().enumerate() {
+            let values = T::Sum::scale(&sums[p], &constants, scales, row + r);
+            let out = &mut out.row_mut(row + r)[first..];
+            match out.first_chunk_mut() {
+                Some(out) => apply(epilogue, values, whole_bias, out),
+                None => {
+                    let (mut whole, bias) = (filled_up(out), bias.map(filled_up));
+                    apply(epilogue, values, bias.as_ref(), &mut whole);
+                    out.copy_from_slice(&whole[..out.len()]);
+                }
+            }
         }
     }
 }
