@@ -34,4 +34,5 @@ pub use activation::Activation;
 pub use attention::{Attention, RowIndex, Rows};
 pub use gemm::{Activations, Epilogue, Residual};
 pub use isa::Isa;
+pub use lanes::lane_order;
 pub use table::{KernelName, Kernels};

@@ -41,6 +41,8 @@ pub(super) struct GemmKernels {
     pub i4: Gemm<[i8; I4_COLUMNS], I4Block>,
     pub f16: Gemm<f32, f16>,
     pub f32: Gemm<f32, f32>,
+    /// That of [`Kernels::scores`].
+    pub scores: Gemm<f32, f32>,
 }
 
 /// A matrix product.
@@ -113,15 +115,22 @@ macro_rules! row_kernels {
 }
 
 /// The [`Gemm`] of an instruction set, compiled with its features, that multiplies by a [`Tile`](super::gemm::Tile):
-/// with so many row operands and panels at once, and so many panels where there is one row only.
+/// with so many row operands and panels at once, and so many panels where there is one row only. `laned` sums are
+/// those of [`Kernels::scores`].
 macro_rules! gemm_kernel {
-    ($isa:expr, $attribute:meta; $tile:ty [$rows:literal, $panels:literal, $single:literal]) => {{
+    ($isa:expr, $attribute:meta; $tile:ty [$rows:literal, $panels:literal, $single:literal]) => {
+        gemm_kernel!($isa, $attribute; $tile [$rows, $panels, $single], laned: false)
+    };
+    (
+        $isa:expr, $attribute:meta;
+        $tile:ty [$rows:literal, $panels:literal, $single:literal], laned: $laned:literal
+    ) => {{
         use $crate::kernels::gemm::{Product, Tile, gemm};
         use $crate::kernels::table::{Gemm, with_features};
         use $crate::tensor::{ColumnsMut, PANEL_ROWS};
         with_features! { $attribute;
             fn run(product: &Product<'_, <$tile as Tile>::Input, <$tile as Tile>::Weight>, out: ColumnsMut<'_>)
-                = gemm::<$tile, $rows, $panels, $single>;
+                = gemm::<$tile, $rows, $panels, $single, $laned>;
         }
         Gemm {
             run,
@@ -223,7 +232,7 @@ impl Kernels {
     /// The names of the matrix products for int8, int4, `f16` and `f32` weights. Where an instruction set has nothing better
     /// to offer for one of them, it is that of another.
     pub fn names(&self) -> [KernelName; 4] {
-        let GemmKernels { i8, i4, f16, f32 } = &self.gemm;
+        let GemmKernels { i8, i4, f16, f32, .. } = &self.gemm;
         [
             KernelName { operation: "gemm_i8i8f32", isa: i8.isa, tile: i8.tile },
             KernelName { operation: "gemm_i8i4f32", isa: i4.isa, tile: i4.tile },
@@ -312,6 +321,22 @@ impl Kernels {
             (Activations::F32 { .. }, _) => panic!("integer weights need int8 activations"),
             (Activations::I8 { .. }, _) => panic!("float weights need float activations"),
         }
+    }
+
+    /// The query-key products of attention: `out` [M, N] `= queries * keysᵀ`, `queries` [M, K], the keys a matrix [N, K]
+    /// of `f32`. The elements of both are in [`lane_order`](super::lane_order), so that a product has the bits that
+    /// [`attend`](Self::attend) gives it.
+    ///
+    /// # Panics
+    /// If a length does not fit, or the keys are not `f32`.
+    pub fn scores(&self, queries: &[f32], keys: &Matrix<'_>, out: &mut [f32]) {
+        let (n, depth, panels) = (keys.rows(), keys.columns(), 0..keys.panels());
+        let Panels::F32(weights) = keys.data() else { panic!("keys of {:?}", keys.dtype()) };
+        assert_eq!(queries.len() / depth, out.len() / n, "queries and rows of {n} scores");
+        assert_eq!(queries.len() % depth, 0, "queries of {depth}");
+        let (scales, epilogue) = (Scales::default(), &Epilogue::NONE);
+        let product = Product { inputs: queries, weights, depth, scales, epilogue, panels };
+        (self.gemm.scores.run)(&product, ColumnsMut::new(out, n));
     }
 
     /// Softmax in place, over the whole of `x`.

@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use super::{Context, Linear, Norm};
-use crate::kernels::{Activations, Attention, Epilogue, Residual};
+use crate::kernels::{Activations, Attention, Epilogue, lane_order};
 use crate::tensor::{ColumnsMut, Matrix, PANEL_ROWS, Panels};
 use crate::threads::MAX_THREADS;
 
@@ -59,7 +59,8 @@ impl Heads {
     }
 
     /// Keys and values of a sentence, `rows` [n, stride] with both side by side from `offset` on, as the panels of
-    /// products: of each head first the keys [n, width], behind all of them the transposed values [width, n].
+    /// products: of each head the keys [n, width], their elements in [`lane_order`], and behind all of them the
+    /// transposed values [width, n].
     pub fn pack(&self, rows: &[f32], stride: usize, offset: usize, panels: &mut [f32]) {
         let (width, n) = (self.width, rows.len() / stride);
         let (keys, values) = panels.split_at_mut(self.panel_elements(n, n.next_multiple_of(PANEL_ROWS)).0);
@@ -67,10 +68,15 @@ impl Heads {
         let heads = heads.zip(values.chunks_exact_mut(values.len() / self.count));
         for (head, (keys, values)) in heads.enumerate() {
             let key = offset + head * width;
+            for (rows, panel) in
+                rows.chunks(PANEL_ROWS * stride).zip(keys.chunks_exact_mut(PANEL_ROWS * width))
+            {
+                for (elements, d) in panel.chunks_exact_mut(PANEL_ROWS).zip(lane_order(width)) {
+                    let keys = rows.chunks_exact(stride).map(|row| row[key + d]);
+                    elements.iter_mut().zip(keys).for_each(|(element, key)| *element = key);
+                }
+            }
             for (i, row) in rows.chunks_exact(stride).enumerate() {
-                let (panel, lane) = (i / PANEL_ROWS * PANEL_ROWS * width, i % PANEL_ROWS);
-                let panel = keys[panel + lane..].iter_mut().step_by(PANEL_ROWS);
-                panel.zip(&row[key..][..width]).for_each(|(element, key)| *element = *key);
                 let value = row[key + self.inner()..][..width].chunks(PANEL_ROWS);
                 for (value, panel) in value.zip(values.chunks_exact_mut(n * PANEL_ROWS)) {
                     panel[i * PANEL_ROWS..][..value.len()].copy_from_slice(value);
@@ -248,21 +254,17 @@ impl Block<'_> {
         let mut out = ColumnsMut::new(self.out, self.heads.inner());
         for head in 0..count {
             for (query, row) in query.chunks_exact_mut(width).zip(self.queries.chunks(self.stride)) {
-                for (query, x) in query.iter_mut().zip(&row[head * width..]) {
-                    *query = x * scale;
-                }
+                let row = &row[head * width..];
+                query.iter_mut().zip(lane_order(width)).for_each(|(element, d)| *element = row[d]);
             }
             let [keys, values] = self.heads.matrices(panels, n, head);
-            let mut residual = Residual::None;
+            ctx.kernels.scores(query, &keys, scores);
+            scores.iter_mut().for_each(|score| *score *= scale);
             if let Some(biases) = &self.biases {
-                residual = Residual::Add;
                 for (i, scores) in scores.chunks_exact_mut(n).enumerate() {
-                    scores.copy_from_slice(biases.of(head, position + i, n));
+                    ctx.kernels.add(biases.of(head, position + i, n), scores);
                 }
             }
-            let epilogue = Epilogue { residual, ..Epilogue::NONE };
-            let rows = Activations::F32 { rows: query };
-            ctx.kernels.gemm(rows, &keys, &epilogue, 0..keys.panels(), ColumnsMut::new(scores, n));
             scores.chunks_exact_mut(n).for_each(|scores| ctx.kernels.softmax(scores));
             if let Some(alignments) = &mut self.alignments {
                 average(scores, n, head, count, alignments, self.longest);
