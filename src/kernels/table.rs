@@ -244,7 +244,8 @@ impl Kernels {
     /// depends on nothing but its own row and column.
     ///
     /// # Panics
-    /// If a length does not fit, or the type of the activations does not fit that of the weights.
+    /// If a length does not fit, the type of the activations does not fit that of the weights, or these are int4 and the
+    /// library was built without the feature `int4`.
     pub fn gemm(
         &self,
         activations: Activations<'_>,

@@ -9,7 +9,7 @@ use super::cancellation::Cancellable;
 use super::engine::{Demand, Engine};
 use super::{Cancellation, TranslateOptions};
 use crate::decode::{Hypotheses, Observer, Unobserved};
-use crate::delegate::{Compiled, Delegate};
+use crate::delegate::Compiled;
 use crate::error::Result;
 use crate::model::Model;
 use crate::threads::Pool;
@@ -20,11 +20,14 @@ use crate::threads::Pool;
 /// side by side: the pool is then busy with the engines, and each computes alone.
 pub(super) struct Workers {
     pool: Arc<Pool>,
-    /// Who computes in the sessions' place: one engine for all, whatever the threads.
-    delegate: Option<Arc<dyn Delegate>>,
+    /// Makes what computes in the sessions' place: one engine for all, whatever the threads.
+    delegate: Option<Arc<MakeEngine>>,
     engines: Vec<Engine>,
     made_for: Demand,
 }
+
+/// Makes the engine of a delegate for a demand. A function as an object: programs that name no delegate have no code of it.
+pub(super) type MakeEngine = dyn Fn(&Arc<Model>, &TranslateOptions, Demand) -> Result<Engine> + Send + Sync;
 
 /// Threads work on batches of their own from so small a part of a batch for each on: with fewer rows, reading the weights
 /// once for all threads saves more than handing out every product costs.
@@ -35,13 +38,13 @@ const DELEGATED_LENGTH: usize = 64;
 
 impl Workers {
     /// Workers with `threads` threads, and no engines yet.
-    pub fn new(threads: usize, delegate: Option<Arc<dyn Delegate>>) -> Self {
+    pub fn new(threads: usize, delegate: Option<Arc<MakeEngine>>) -> Self {
         let pool = Arc::new(Pool::new(threads));
         Self { pool, delegate, engines: Vec::new(), made_for: Demand::default() }
     }
 
-    /// Who computes in the sessions' place.
-    pub fn delegate(&self) -> Option<&Arc<dyn Delegate>> {
+    /// What makes the engine that computes in the sessions' place.
+    pub fn delegate(&self) -> Option<&Arc<MakeEngine>> {
         self.delegate.as_ref()
     }
 
@@ -59,7 +62,7 @@ impl Workers {
         model: &Arc<Model>,
         options: &TranslateOptions,
         sources: &[&[u32]],
-        observer: &mut impl Observer,
+        observer: &mut dyn Observer,
     ) -> Result<Vec<Hypotheses>> {
         let prefix = prefix(model, options);
         let sources = &sources[..sources.len().min(options.batch)];
@@ -130,7 +133,7 @@ impl Workers {
             self.engines.clear();
             self.made_for = Demand::default();
             self.engines = match &self.delegate {
-                Some(delegate) => alloc::vec![Engine::delegated(&**delegate, model, options, demand)?],
+                Some(make) => alloc::vec![make(model, options, demand)?],
                 None => Engine::make(model, options, &self.pool, demand)?,
             };
             self.made_for = demand;

@@ -43,6 +43,8 @@ pub(in crate::kernels) trait Tile {
     const STREAMED_BYTES: usize = 0;
     /// Elements of a panel for one of a row.
     const PANEL_WIDTH: usize = PANEL_ROWS;
+    /// Whether this library was built with such products.
+    const IS_BUILT: bool = true;
     /// `ROWS` rows by `DEPTH` activations in registers.
     type A: Copy;
     /// 8 rows by `DEPTH` weights of one panel in registers.
@@ -178,6 +180,7 @@ pub(in crate::kernels) unsafe fn gemm<T: Tile, const R: usize, const P: usize, c
     product: &Product<'_, T::Input, T::Weight>,
     mut out: ColumnsMut<'_>,
 ) {
+    assert!(T::IS_BUILT, "int4 products need the feature `int4`");
     let mut panel = product.panels.start;
     let end = product.panels.end;
     // SAFETY: the caller's promise, for all four.
