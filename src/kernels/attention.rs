@@ -1,7 +1,6 @@
 //! Scaled dot-product attention (Vaswani et al. 2017, eq. 1), all heads, of query rows that share keys and values.
 
 use super::lanes::{LANES, combine, dot};
-use super::softmax::softmax;
 
 /// Query rows that are computed together, where there are as many: what a block reads of keys and values serves all of
 /// its rows.
@@ -137,8 +136,14 @@ const COLUMNS: usize = 16;
 /// Sums of that many columns which do not wait for each other's additions.
 const SUMS: usize = 4;
 
+/// Calls `softmax`, the instruction set's, so that its code is there once.
 #[inline(always)]
-pub(super) fn attend(attention: &Attention<'_>, probabilities: &mut [f32], out: &mut [f32]) {
+pub(super) fn attend(
+    attention: &Attention<'_>,
+    softmax: fn(&mut [f32]),
+    probabilities: &mut [f32],
+    out: &mut [f32],
+) {
     let Attention { queries, keys, heads, width, .. } = attention;
     let (weights, inner) = (heads * keys.len(), heads * width);
     let mut first = 0;
@@ -148,9 +153,9 @@ pub(super) fn attend(attention: &Attention<'_>, probabilities: &mut [f32], out: 
         let probabilities = &mut probabilities[first * weights..][..count * weights];
         let out = &mut out[first * inner..][..count * inner];
         if whole {
-            attend_block::<QUERY_BLOCK>(attention, first, probabilities, out);
+            attend_block::<QUERY_BLOCK>(attention, first, softmax, probabilities, out);
         } else {
-            attend_block::<1>(attention, first, probabilities, out);
+            attend_block::<1>(attention, first, softmax, probabilities, out);
         }
         first += count;
     }
@@ -161,6 +166,7 @@ pub(super) fn attend(attention: &Attention<'_>, probabilities: &mut [f32], out: 
 fn attend_block<const Q: usize>(
     attention: &Attention<'_>,
     first: usize,
+    softmax: fn(&mut [f32]),
     probabilities: &mut [f32],
     out: &mut [f32],
 ) {

@@ -31,7 +31,7 @@ pub(super) struct RowKernels {
     pub activate: fn(Activation, &mut [f32]),
     pub gate: fn(Activation, &[f32], &mut [f32]),
     pub add: fn(&[f32], &mut [f32]),
-    pub attend: fn(&Attention<'_>, &mut [f32], &mut [f32]),
+    pub attend: fn(&Attention<'_>, fn(&mut [f32]), &mut [f32], &mut [f32]),
     pub ssru: fn(&[f32], &[f32], &[f32], &mut [f32], &mut [f32]),
 }
 
@@ -89,8 +89,9 @@ macro_rules! row_kernels {
             fn activate(activation: Activation, x: &mut [f32]) = activation::activate;
             fn gate(activation: Activation, gate_and_up: &[f32], out: &mut [f32]) = activation::gate;
             fn add(x: &[f32], out: &mut [f32]) = activation::add;
-            fn attend(attention: &Attention<'_>, probabilities: &mut [f32], out: &mut [f32])
-                = attention::attend;
+            fn attend(
+                attention: &Attention<'_>, softmax: fn(&mut [f32]), probabilities: &mut [f32], out: &mut [f32]
+            ) = attention::attend;
             fn ssru(forget: &[f32], candidate: &[f32], cell: &[f32], next: &mut [f32], hidden: &mut [f32])
                 = activation::ssru;
         }
@@ -254,7 +255,7 @@ impl Kernels {
         panels: Range<usize>,
         out: ColumnsMut<'_>,
     ) {
-        let (m, k) = (out.rows(), w.columns());
+        let (m, k, activate) = (out.rows(), w.columns(), self.rows.activate);
         assert!(
             panels.start <= panels.end && panels.end <= w.panels(),
             "{panels:?} of {} panels",
@@ -269,7 +270,7 @@ impl Kernels {
                 assert_eq!(inputs.len(), m, "scales of the activations");
                 let scales = Scales { inputs, weights: scales, sums };
                 (self.gemm.i8.run)(
-                    &Product { inputs: values, weights, depth, scales, epilogue, panels },
+                    &Product { inputs: values, weights, depth, scales, epilogue, activate, panels },
                     out,
                 );
             }
@@ -279,19 +280,25 @@ impl Kernels {
                 let (inputs_i8, _) = values.as_chunks();
                 let (scales, depth) = (Scales { inputs, weights: scales, sums }, k / I4_COLUMNS);
                 (self.gemm.i4.run)(
-                    &Product { inputs: inputs_i8, weights, depth, scales, epilogue, panels },
+                    &Product { inputs: inputs_i8, weights, depth, scales, epilogue, activate, panels },
                     out,
                 );
             }
             (Activations::F32 { rows: inputs }, Panels::F16(weights)) => {
                 assert_eq!(Some(inputs.len()), m.checked_mul(k), "{m} rows of {k} activations");
                 let scales = Scales::default();
-                (self.gemm.f16.run)(&Product { inputs, weights, depth: k, scales, epilogue, panels }, out);
+                (self.gemm.f16.run)(
+                    &Product { inputs, weights, depth: k, scales, epilogue, activate, panels },
+                    out,
+                );
             }
             (Activations::F32 { rows: inputs }, Panels::F32(weights)) => {
                 assert_eq!(Some(inputs.len()), m.checked_mul(k), "{m} rows of {k} activations");
                 let scales = Scales::default();
-                (self.gemm.f32.run)(&Product { inputs, weights, depth: k, scales, epilogue, panels }, out);
+                (self.gemm.f32.run)(
+                    &Product { inputs, weights, depth: k, scales, epilogue, activate, panels },
+                    out,
+                );
             }
             (Activations::F32 { .. }, _) => panic!("integer weights need int8 activations"),
             (Activations::I8 { .. }, _) => panic!("float weights need float activations"),
@@ -371,7 +378,7 @@ impl Kernels {
             "{heads} heads, {n} keys"
         );
         assert!(attention.bias.is_none_or(|bias| bias.len() == m * heads * n), "length of the bias");
-        (self.rows.attend)(attention, probabilities, out);
+        (self.rows.attend)(attention, self.rows.softmax, probabilities, out);
     }
 
     /// One step of the SSRU (Kim et al. 2019), all `[D]`: `f = sigmoid(forget)`,

@@ -17,7 +17,7 @@
 use core::ops::Range;
 
 use super::{Epilogue, Residual};
-use crate::kernels::activation::activate;
+use crate::kernels::activation::{Activation, activate};
 use crate::tensor::{ColumnsMut, K_GROUP, PANEL_ROWS};
 
 /// The inner kernel of one instruction set for one pair of element types.
@@ -104,6 +104,8 @@ pub(in crate::kernels) struct Product<'a, I, W> {
     /// Empty for float products.
     pub scales: Scales<'a>,
     pub epilogue: &'a Epilogue<'a>,
+    /// [`Kernels::activate`](crate::kernels::Kernels::activate).
+    pub activate: fn(Activation, &mut [f32]),
     pub panels: Range<usize>,
 }
 
@@ -199,7 +201,7 @@ pub(in crate::kernels) unsafe fn gemm<T: Tile, const R: usize, const P: usize, c
             panel_block::<T, 1, V>(product, panel, &mut out);
             panel += V;
         }
-        while end - panel >= P {
+        while P > 1 && end - panel >= P {
             panel_block::<T, R, P>(product, panel, &mut out);
             panel += P;
         }
@@ -412,7 +414,8 @@ unsafe fn row_by_panel<T: Tile, const C: usize>(
     sums
 }
 
-/// The epilogue of a row and a panel, of which the matrix, and `out`, may have fewer columns than 8.
+/// The epilogue of a row and a panel, of which the matrix, and `out`, may have fewer columns than 8: then it is applied to
+/// numbers that are filled up.
 #[inline(always)]
 fn finish<T: Tile>(
     product: &Product<'_, T::Input, T::Weight>,
@@ -423,20 +426,26 @@ fn finish<T: Tile>(
     let values = T::Sum::scale(sums, T::OFFSET, &product.scales, row, panel);
     let bias = product.epilogue.bias.map(|bias| &bias[panel * PANEL_ROWS..]);
     let out = &mut out.row_mut(row)[(panel - product.panels.start) * PANEL_ROWS..];
-    match out.first_chunk_mut() {
-        Some(out) => apply(product.epilogue, values, bias.and_then(<[f32]>::first_chunk), out),
+    let is_whole = out.len() >= PANEL_ROWS;
+    let mut filled_out = if is_whole { [0.0; PANEL_ROWS] } else { filled_up(out) };
+    let filled_bias;
+    let (to, bias) = match out.first_chunk_mut() {
+        Some(out) => (out, bias.and_then(<[f32]>::first_chunk)),
         None => {
-            let (mut whole, bias) = (filled_up(out), bias.map(filled_up));
-            apply(product.epilogue, values, bias.as_ref(), &mut whole);
-            out.copy_from_slice(&whole[..out.len()]);
+            filled_bias = bias.map(filled_up);
+            (&mut filled_out, filled_bias.as_ref())
         }
+    };
+    apply(product, values, bias, to);
+    if !is_whole {
+        out.copy_from_slice(&filled_out[..out.len()]);
     }
 }
 
 /// The epilogue of 8 values, whose `bias` is given where there is one.
 #[inline(always)]
-fn apply(
-    epilogue: &Epilogue<'_>,
+fn apply<I, W>(
+    product: &Product<'_, I, W>,
     mut values: [f32; PANEL_ROWS],
     bias: Option<&[f32; PANEL_ROWS]>,
     out: &mut [f32; PANEL_ROWS],
@@ -446,8 +455,17 @@ fn apply(
             values[i] += bias[i];
         }
     }
-    activate(epilogue.activation, &mut values);
-    if epilogue.residual == Residual::Add {
+    match product.epilogue.activation {
+        Activation::Identity => {}
+        Activation::Relu => activate(Activation::Relu, &mut values),
+        // Called, as each is more code than all else; with a copy, so that the values are never in memory without it.
+        activation => {
+            let mut activated = values;
+            (product.activate)(activation, &mut activated);
+            values = activated;
+        }
+    }
+    if product.epilogue.residual == Residual::Add {
         for i in 0..PANEL_ROWS {
             values[i] += out[i];
         }
