@@ -101,7 +101,7 @@ impl Step<'_> {
             alignments: None,
         };
         let (qkv, history) = (&*qkv, history.as_slice());
-        attend_rows(ctx, rows, |row| {
+        attend_rows(ctx, rows, &|row| {
             let index = RowIndex::List(hypotheses.ancestry(row));
             let part = |offset| Rows { data: history, stride: 2 * inner, offset, index };
             let attention = Attention {
@@ -167,7 +167,7 @@ impl Step<'_> {
         };
         let (query, stride) = (&*query, columns_stride(sources.tokens.len())); // [M, I]
         let (keys, values) = memory[layer].split_at(stride * inner); // [I, N], [N, I]
-        attend_rows(ctx, rows, |row| {
+        attend_rows(ctx, rows, &|row| {
             let (first, count) = sources.span(hypotheses.sentence(row));
             let index = RowIndex::Range { first, count };
             let attention = Attention {

@@ -41,7 +41,7 @@ pub(super) fn encode(
         let qkv = &*qkv;
         to_columns(qkv, 3 * inner, inner, keys);
         let keys = &*keys;
-        attend_rows(ctx, rows, |row| {
+        attend_rows(ctx, rows, &|row| {
             let (first, count) = sources.span(sources.sentence_of(row));
             let index = RowIndex::Range { first, count };
             let attention = Attention {

@@ -103,7 +103,7 @@ pub fn attention_scratch(stride: usize) -> usize {
 pub fn attend_rows<'q>(
     ctx: &Context<'_>,
     rows: AttendRows<'_>,
-    queries_from: impl Fn(usize) -> Queries<'q> + Sync,
+    queries_from: &(dyn Fn(usize) -> Queries<'q> + Sync),
 ) {
     let AttendRows { bias, scratch, stride, out, width, alignments } = rows;
     let room = attention_scratch(stride);

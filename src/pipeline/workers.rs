@@ -97,12 +97,14 @@ impl Workers {
             engines.iter_mut().map(|engine| Share { engine, done: Vec::new() }).collect();
         pool.each(&mut shares, |share| share.work(&queue, sources, &prefix, cancellation));
 
-        let mut done: Vec<Done> = shares.into_iter().flat_map(|share| share.done).collect();
+        let mut done: Vec<Option<Result<Vec<Hypotheses>>>> = queue.batches.iter().map(|_| None).collect();
+        for (batch, found) in shares.into_iter().flat_map(|share| share.done) {
+            done[batch] = Some(found);
+        }
         // Batches are begun in their order, so the first error is the same one whoever met it.
-        done.sort_by_key(|&(batch, _)| batch);
         let mut outputs = alloc::vec![Hypotheses::default(); sources.len()];
-        for (batch, found) in done {
-            for (&source, found) in queue.batches[batch].iter().zip(found?) {
+        for (batch, found) in queue.batches.iter().zip(done.into_iter().flatten()) {
+            for (&source, found) in batch.iter().zip(found?) {
                 outputs[source] = found;
             }
         }
@@ -177,7 +179,7 @@ impl Queue {
     /// no engine waits for another at the end.
     fn new(sources: &[&[u32]], engines: usize, room: impl Fn(usize) -> usize) -> Self {
         let mut order: Vec<usize> = (0..sources.len()).collect();
-        order.sort_by_key(|&source| Reverse(sources[source].len()));
+        order.sort_unstable_by_key(|&source| (Reverse(sources[source].len()), source));
         let (mut batches, mut rest) = (Vec::new(), &order[..]);
         while let Some(&longest) = rest.first() {
             let rounds = rest.len().div_ceil(room(sources[longest].len()) * engines);
