@@ -2,7 +2,6 @@
 //! keys and values are products instead: `nn/attention.rs`.
 
 use super::lanes::dot;
-use super::softmax::softmax;
 
 /// The operands of a query's attention; n is `keys.len()`.
 #[derive(Clone, Copy, Debug)]
@@ -83,8 +82,14 @@ const COLUMNS: usize = 16;
 /// Sums of that many columns which do not wait for each other's additions.
 const SUMS: usize = 4;
 
+/// Calls `softmax`, the instruction set's, so that its code is there once.
 #[inline(always)]
-pub(super) fn attend(attention: &Attention<'_>, probabilities: &mut [f32], out: &mut [f32]) {
+pub(super) fn attend(
+    attention: &Attention<'_>,
+    softmax: fn(&mut [f32]),
+    probabilities: &mut [f32],
+    out: &mut [f32],
+) {
     let Attention { query, keys, values, heads, width, scale, bias } = *attention;
     let n = keys.len();
     for head in 0..heads {

@@ -31,7 +31,7 @@ pub(super) struct RowKernels {
     pub activate: fn(Activation, &mut [f32]),
     pub gate: fn(Activation, &[f32], &mut [f32]),
     pub add: fn(&[f32], &mut [f32]),
-    pub attend: fn(&Attention<'_>, &mut [f32], &mut [f32]),
+    pub attend: fn(&Attention<'_>, fn(&mut [f32]), &mut [f32], &mut [f32]),
     pub ssru: fn(&[f32], &[f32], &[f32], &mut [f32], &mut [f32]),
 }
 
@@ -93,8 +93,9 @@ macro_rules! row_kernels {
             fn activate(activation: Activation, x: &mut [f32]) = activation::activate;
             fn gate(activation: Activation, gate_and_up: &[f32], out: &mut [f32]) = activation::gate;
             fn add(x: &[f32], out: &mut [f32]) = activation::add;
-            fn attend(attention: &Attention<'_>, probabilities: &mut [f32], out: &mut [f32])
-                = attention::attend;
+            fn attend(
+                attention: &Attention<'_>, softmax: fn(&mut [f32]), probabilities: &mut [f32], out: &mut [f32]
+            ) = attention::attend;
             fn ssru(forget: &[f32], candidate: &[f32], cell: &[f32], next: &mut [f32], hidden: &mut [f32])
                 = activation::ssru;
         }
@@ -270,7 +271,8 @@ impl Kernels {
     /// depends on nothing but its own row and column.
     ///
     /// # Panics
-    /// If a length does not fit, or the type of the activations does not fit that of the weights.
+    /// If a length does not fit, the type of the activations does not fit that of the weights, or these are int4 and the
+    /// library was built without the feature `int4`.
     pub fn gemm(
         &self,
         activations: Activations<'_>,
@@ -279,7 +281,7 @@ impl Kernels {
         panels: Range<usize>,
         out: ColumnsMut<'_>,
     ) {
-        let (m, k) = (out.rows(), w.columns());
+        let (m, k, activate) = (out.rows(), w.columns(), self.rows.activate);
         assert!(
             panels.start <= panels.end && panels.end <= w.panels(),
             "{panels:?} of {} panels",
@@ -294,7 +296,7 @@ impl Kernels {
                 assert_eq!(inputs.len(), m, "scales of the activations");
                 let scales = Scales { inputs, weights: scales, sums };
                 (self.gemm.i8.run)(
-                    &Product { inputs: values, weights, depth, scales, epilogue, panels },
+                    &Product { inputs: values, weights, depth, scales, epilogue, activate, panels },
                     out,
                 );
             }
@@ -304,19 +306,25 @@ impl Kernels {
                 let (inputs_i8, _) = values.as_chunks();
                 let (scales, depth) = (Scales { inputs, weights: scales, sums }, k / I4_COLUMNS);
                 (self.gemm.i4.run)(
-                    &Product { inputs: inputs_i8, weights, depth, scales, epilogue, panels },
+                    &Product { inputs: inputs_i8, weights, depth, scales, epilogue, activate, panels },
                     out,
                 );
             }
             (Activations::F32 { rows: inputs }, Panels::F16(weights)) => {
                 assert_eq!(Some(inputs.len()), m.checked_mul(k), "{m} rows of {k} activations");
                 let scales = Scales::default();
-                (self.gemm.f16.run)(&Product { inputs, weights, depth: k, scales, epilogue, panels }, out);
+                (self.gemm.f16.run)(
+                    &Product { inputs, weights, depth: k, scales, epilogue, activate, panels },
+                    out,
+                );
             }
             (Activations::F32 { rows: inputs }, Panels::F32(weights)) => {
                 assert_eq!(Some(inputs.len()), m.checked_mul(k), "{m} rows of {k} activations");
                 let scales = Scales::default();
-                (self.gemm.f32.run)(&Product { inputs, weights, depth: k, scales, epilogue, panels }, out);
+                (self.gemm.f32.run)(
+                    &Product { inputs, weights, depth: k, scales, epilogue, activate, panels },
+                    out,
+                );
             }
             (Activations::F32 { .. }, _) => panic!("integer weights need int8 activations"),
             (Activations::I8 { .. }, _) => panic!("float weights need float activations"),
@@ -335,7 +343,8 @@ impl Kernels {
         assert_eq!(queries.len() / depth, out.len() / n, "queries and rows of {n} scores");
         assert_eq!(queries.len() % depth, 0, "queries of {depth}");
         let (scales, epilogue) = (Scales::default(), &Epilogue::NONE);
-        let product = Product { inputs: queries, weights, depth, scales, epilogue, panels };
+        let activate = self.rows.activate;
+        let product = Product { inputs: queries, weights, depth, scales, epilogue, activate, panels };
         (self.gemm.scores.run)(&product, ColumnsMut::new(out, n));
     }
 
@@ -407,7 +416,7 @@ impl Kernels {
         assert!([query.len(), out.len()] == [heads * width; 2], "{heads} heads of {width}");
         assert!(values.len() == n && probabilities.len() == heads * n, "{heads} heads, {n} keys");
         assert!(bias.is_none_or(|bias| bias.len() == heads * n), "length of the bias");
-        (self.rows.attend)(attention, probabilities, out);
+        (self.rows.attend)(attention, self.rows.softmax, probabilities, out);
     }
 
     /// One step of the SSRU (Kim et al. 2019), all `[D]`: `f = sigmoid(forget)`,

@@ -147,7 +147,7 @@ impl Step<'_> {
         let longest = sources.capacity;
         let alignments = keep.then(|| Alignments { rows: &mut alignments[..m * longest], longest });
         let rows = AttendRows { heads, scratch: attention, room, out: context, alignments };
-        attend_sentences(ctx, rows, query, None, |row| {
+        attend_sentences(ctx, rows, query, None, &|row| {
             let sentence = hypotheses.sentence(row);
             let (rows, (_, keys)) = (hypotheses.rows_beside(row), sources.span(sentence));
             Attended { rows, panels: &memory[layer][sources.panels(heads, sentence)], keys, position: 0 }

@@ -39,7 +39,7 @@ pub(super) fn encode(
         block.qkv.forward(ctx, input, quantized, Activation::Identity, Residual::None, qkv);
         sources.pack(heads, qkv, 3 * inner, inner, panels);
         let rows = AttendRows { heads, scratch: attention, room, out: context, alignments: None };
-        attend_sentences(ctx, rows, qkv, biases, |row| {
+        attend_sentences(ctx, rows, qkv, biases, &|row| {
             let sentence = sources.sentence_of(row);
             let (first, keys) = sources.span(sentence);
             let panels = &panels[sources.panels(heads, sentence)];

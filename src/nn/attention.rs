@@ -187,7 +187,7 @@ pub fn attend_sentences<'q>(
     rows: AttendRows<'_>,
     queries: &[f32],
     biases: Option<Biases<'_>>,
-    sentence: impl Fn(usize) -> Attended<'q> + Sync,
+    sentence: &(dyn Fn(usize) -> Attended<'q> + Sync),
 ) {
     let (heads, inner) = (rows.heads, rows.heads.inner());
     let stride = queries.len() / (rows.out.len() / inner).max(1);

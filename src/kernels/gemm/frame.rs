@@ -17,7 +17,7 @@
 use core::ops::Range;
 
 use super::{Epilogue, Residual};
-use crate::kernels::activation::activate;
+use crate::kernels::activation::{Activation, activate};
 #[cfg(doc)]
 use crate::kernels::lane_order;
 use crate::kernels::lanes::{COMBINED, LANES};
@@ -47,6 +47,8 @@ pub(in crate::kernels) trait Tile {
     const STREAMED_BYTES: usize = 0;
     /// Elements of a panel for one of a row.
     const PANEL_WIDTH: usize = PANEL_ROWS;
+    /// Whether this library was built with such products.
+    const IS_BUILT: bool = true;
     /// `ROWS` rows by `DEPTH` activations in registers.
     type A: Copy;
     /// 8 rows by `DEPTH` weights of one panel in registers.
@@ -106,6 +108,8 @@ pub(in crate::kernels) struct Product<'a, I, W> {
     /// Empty for float products.
     pub scales: Scales<'a>,
     pub epilogue: &'a Epilogue<'a>,
+    /// [`Kernels::activate`](crate::kernels::Kernels::activate).
+    pub activate: fn(Activation, &mut [f32]),
     pub panels: Range<usize>,
 }
 
@@ -215,6 +219,7 @@ pub(in crate::kernels) unsafe fn gemm<
     product: &Product<'_, T::Input, T::Weight>,
     mut out: ColumnsMut<'_>,
 ) {
+    assert!(T::IS_BUILT, "int4 products need the feature `int4`");
     let mut panel = product.panels.start;
     let end = product.panels.end;
     // SAFETY: the caller's promise, for all four.
@@ -233,7 +238,7 @@ pub(in crate::kernels) unsafe fn gemm<
             panel_block::<T, 1, V, LANED>(product, panel, &mut out);
             panel += V;
         }
-        while end - panel >= P {
+        while P > 1 && end - panel >= P {
             panel_block::<T, R, P, LANED>(product, panel, &mut out);
             panel += P;
         }
@@ -488,7 +493,7 @@ unsafe fn row_by_panel<T: Tile, const C: usize>(
 }
 
 /// The epilogue of the rows from `row` on and the P panels from `panel` on, whose `sums` are [rows, P]. Of the last panel
-/// the matrix, and `out`, may have fewer columns than 8.
+/// the matrix, and `out`, may have fewer columns than 8: then it is applied to numbers that are filled up.
 #[inline(always)]
 fn finish<T: Tile, const P: usize>(
     product: &Product<'_, T::Input, T::Weight>,
@@ -502,17 +507,16 @@ fn finish<T: Tile, const P: usize>(
         let first = (panel - panels.start) * PANEL_ROWS;
         let constants = T::Sum::panel(scales, T::OFFSET, panel);
         let bias = epilogue.bias.map(|bias| &bias[panel * PANEL_ROWS..]);
-        let whole_bias = bias.and_then(<[f32]>::first_chunk);
+        let is_whole = out.columns() - first >= PANEL_ROWS;
+        let filled_bias = bias.filter(|_| !is_whole).map(filled_up);
+        let bias = filled_bias.as_ref().or(bias.and_then(<[f32]>::first_chunk));
         for (r, sums) in sums.iter().enumerate() {
             let values = T::Sum::scale(&sums[p], &constants, scales, row + r);
             let out = &mut out.row_mut(row + r)[first..];
-            match out.first_chunk_mut() {
-                Some(out) => apply(epilogue, values, whole_bias, out),
-                None => {
-                    let (mut whole, bias) = (filled_up(out), bias.map(filled_up));
-                    apply(epilogue, values, bias.as_ref(), &mut whole);
-                    out.copy_from_slice(&whole[..out.len()]);
-                }
+            let mut filled_out = if is_whole { [0.0; PANEL_ROWS] } else { filled_up(out) };
+            apply(product, values, bias, out.first_chunk_mut().unwrap_or(&mut filled_out));
+            if !is_whole {
+                out.copy_from_slice(&filled_out[..out.len()]);
             }
         }
     }
@@ -520,8 +524,8 @@ fn finish<T: Tile, const P: usize>(
 
 /// The epilogue of 8 values, whose `bias` is given where there is one.
 #[inline(always)]
-fn apply(
-    epilogue: &Epilogue<'_>,
+fn apply<I, W>(
+    product: &Product<'_, I, W>,
     mut values: [f32; PANEL_ROWS],
     bias: Option<&[f32; PANEL_ROWS]>,
     out: &mut [f32; PANEL_ROWS],
@@ -531,8 +535,17 @@ fn apply(
             values[i] += bias[i];
         }
     }
-    activate(epilogue.activation, &mut values);
-    if epilogue.residual == Residual::Add {
+    match product.epilogue.activation {
+        Activation::Identity => {}
+        Activation::Relu => activate(Activation::Relu, &mut values),
+        // Called, as each is more code than all else; with a copy, so that the values are never in memory without it.
+        activation => {
+            let mut activated = values;
+            (product.activate)(activation, &mut activated);
+            values = activated;
+        }
+    }
+    if product.epilogue.residual == Residual::Add {
         for i in 0..PANEL_ROWS {
             values[i] += out[i];
         }
