@@ -5,9 +5,9 @@ use crate::onnx::inference::{Cache, Interface};
 use crate::onnx::serialize::Storage;
 use crate::train::warm_start::read_model;
 use clap::{Args, ValueEnum};
-use siskin::format::File;
+use siskin::format::{File, Fingerprint};
 use siskin::{Error, ErrorKind, Model, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Arguments of `siskin-export onnx`.
 #[derive(Args)]
@@ -67,11 +67,7 @@ enum CacheArgument {
 /// When the model cannot be read, or a file cannot be written.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let (spec, tensors) = read_model(&arguments.checkpoint)?;
-    let fingerprint = match Model::open(&arguments.checkpoint) {
-        Ok(model) => Some(File::parse(model.bytes())?.fingerprint()),
-        Err(error) if error.kind() == ErrorKind::NotAModel => None,
-        Err(error) => return Err(error),
-    };
+    let fingerprint = fingerprint(&arguments.checkpoint)?;
     let interface = match (arguments.caller, arguments.cache) {
         (Caller::Programs, _) => Interface::Tokens,
         (Caller::Delegate, _) if fingerprint.is_none() => {
@@ -91,4 +87,16 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         println!("{}", arguments.out.join(file).display());
     }
     Ok(())
+}
+
+/// What a delegate knows a model file by; a checkpoint has none.
+///
+/// # Errors
+/// When the file is damaged.
+pub fn fingerprint(path: &Path) -> Result<Option<Fingerprint>> {
+    match Model::open(path) {
+        Ok(model) => Ok(Some(File::parse(model.bytes())?.fingerprint())),
+        Err(error) if error.kind() == ErrorKind::NotAModel => Ok(None),
+        Err(error) => Err(error),
+    }
 }

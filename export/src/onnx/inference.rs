@@ -35,6 +35,17 @@ pub enum Cache {
     Fixed,
 }
 
+impl Interface {
+    /// How graphs call it in their metadata.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Tokens => "tokens",
+            Self::Delegate(Cache::Growing) => "delegate, growing cache",
+            Self::Delegate(Cache::Fixed) => "delegate, fixed cache",
+        }
+    }
+}
+
 /// The encoder, and the keys and values that each layer of the decoder takes of its output.
 ///
 /// Inputs: `source` `[B, S]`, token ids, or for a delegate `embeddings` `[B, S, D]`; `source_mask` `[B, S]`, 1 for a token
