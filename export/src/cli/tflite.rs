@@ -1,6 +1,6 @@
 //! `siskin-export tflite`: from a checkpoint or a model file to graphs for TensorFlow Lite and LiteRT.
 
-use super::onnx::fingerprint;
+use super::onnx::{CallerArgument, fingerprint};
 use crate::tflite::export::{self, Options, Sizes};
 use crate::tflite::schema::Weights;
 use crate::train::warm_start::read_model;
@@ -14,8 +14,8 @@ const LENGTH: usize = 64;
 /// Arguments of `siskin-export tflite`.
 #[derive(Args)]
 #[command(after_help = "Examples:
-  siskin-export tflite en-de.siskin --out en-de.tflite
-  siskin-export tflite en-de.siskin --weights int8-per-tensor --beam 4 --out en-de.tflite
+  siskin-export tflite run/best.safetensors --out run/tflite
+  siskin-export tflite en-de.siskin --for delegate --beam 4 --out en-de.tflite
 
 The folder gets encoder.tflite, decoder_step.tflite and model.txt, which says what model they are of. docs/tflite.md says
 what goes in and comes out. A delegate looks for the folder beside the model: en-de.tflite beside en-de.siskin.")]
@@ -25,6 +25,9 @@ pub struct Arguments {
     /// The folder to write to; it is made if it is not there, and old files of these names are replaced
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Who runs the graphs
+    #[arg(long = "for", value_enum, default_value = "programs", value_name = "WHOM")]
+    caller: CallerArgument,
     /// How the weights lie in the files
     #[arg(long, value_enum, default_value = "int8")]
     weights: WeightsArgument,
@@ -71,7 +74,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         target_length: length(arguments.target_length),
     };
     let fingerprint = fingerprint(&arguments.checkpoint)?;
-    export::write(&spec, &tensors, fingerprint, Options { weights, sizes }, &arguments.out)?;
+    let caller = arguments.caller.of_model(fingerprint)?;
+    export::write(&spec, &tensors, fingerprint, Options { caller, weights, sizes }, &arguments.out)?;
     for file in [export::ENCODER, export::DECODER_STEP, export::FACTS] {
         println!("{}", arguments.out.join(file).display());
     }

@@ -4,7 +4,7 @@ use super::convert::{Parameters, convert};
 use super::schema::Weights;
 use crate::checkpoint::{Tensor, spec_words};
 use crate::onnx::export::matrices;
-use crate::onnx::inference::{Cache, Interface, decoder_step, encoder};
+use crate::onnx::inference::{Cache, Caller, decoder_step, encoder, interface};
 use crate::quantize::check_schema;
 use siskin::format::{Fingerprint, spell_fingerprint, write_atomically};
 use siskin::model::ModelSpec;
@@ -83,6 +83,8 @@ impl Sizes {
 /// What is written.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
+    /// Who runs the graphs.
+    pub caller: Caller,
     /// How matrices lie in the files.
     pub weights: Weights,
     /// What fits into a run.
@@ -102,18 +104,17 @@ pub fn write(
     options: Options,
     folder: &Path,
 ) -> Result<()> {
-    let Options { weights, sizes } = options;
+    let Options { caller, weights, sizes } = options;
     check_schema(spec, tensors)?;
     sizes.check(spec)?;
     std::fs::create_dir_all(folder).map_err(|e| Error::io(format!("making {}", folder.display()), e))?;
-    let interface = Interface::Delegate(Cache::Fixed);
     let parameters = Parameters { tensors, matrices: matrices(spec), weights };
-    let encoder = convert(&encoder(spec, interface)?, &parameters, |name| sizes.of_encoder(name));
+    let encoder = convert(&encoder(spec, caller)?, &parameters, |name| sizes.of_encoder(name));
     write_atomically(&folder.join(ENCODER), &encoder.to_bytes()?)?;
-    let step = convert(&decoder_step(spec, interface)?, &parameters, |name| sizes.of_step(name));
+    let step = convert(&decoder_step(spec, caller, Cache::Fixed)?, &parameters, |name| sizes.of_step(name));
     write_atomically(&folder.join(DECODER_STEP), &step.to_bytes()?)?;
     let mut facts = spec_words(spec)?;
-    facts.insert("interface".into(), interface.words().into());
+    facts.insert("interface".into(), interface(caller, Cache::Fixed).into());
     facts.extend(fingerprint.map(|fingerprint| ("model".into(), spell_fingerprint(&fingerprint))));
     let Sizes { batch, source_length, target_length, .. } = sizes;
     for (key, size) in [
