@@ -1,7 +1,7 @@
 //! A model as files that TensorFlow Lite, or LiteRT, runs without this crate.
 
+use super::builtin::Weights;
 use super::convert::{Parameters, convert};
-use super::schema::Weights;
 use crate::checkpoint::{Tensor, spec_words};
 use crate::onnx::export::matrices;
 use crate::onnx::inference::{Cache, Caller, decoder_step, encoder, interface};
