@@ -49,7 +49,7 @@ pub struct Arguments {
 enum WeightsArgument {
     /// int8 with a scale a row, as in an int8 model file
     Int8,
-    /// int8 with a scale a matrix, for TensorFlow Lite 2.9 and before, which compute nonsense with a scale a row
+    /// int8 with a scale a matrix, for TensorFlow Lite 2.9 and before, which know no scales of rows
     Int8PerTensor,
     /// As they are
     F32,

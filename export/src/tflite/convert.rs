@@ -3,11 +3,12 @@
 //! Nodes are planned from the outputs back, so that what nobody reads is left out: the shapes that ONNX computes, and what
 //! TensorFlow Lite does in one operator where ONNX takes several.
 
+mod emit;
+
 use super::builtin::{Builtin, Weights};
-use super::schema::{ABSENT, ElementType, Model, Operator, Tensor};
+use super::schema::{ElementType, Model};
 use crate::checkpoint;
 use crate::onnx::graph::{self, Constant, Dim, Graph, Node, Op, Value};
-use crate::onnx::serialize::int8_rows;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// What a graph's parameters hold.
@@ -83,7 +84,6 @@ struct Converter<'a> {
     places: HashMap<Value, i32>,
 }
 
-/// The plan: what is computed.
 impl<'a> Converter<'a> {
     /// What the outputs need, in the order of the nodes.
     fn plan(&self) -> Vec<(Step, &'a Node)> {
@@ -101,42 +101,42 @@ impl<'a> Converter<'a> {
     }
 
     fn step(&self, node: &Node) -> Step {
-        let builtin = match (&node.op, &node.inputs[..]) {
-            (Op::Add, _) => Builtin::Add,
-            (Op::Sub, _) => Builtin::Sub,
-            (Op::Mul, [half, gate]) => match self.gelu(*half, *gate) {
-                Some(x) => return Step::Builtin(Builtin::Gelu, vec![x]),
-                None => Builtin::Mul,
+        let all = |builtin| Step::Builtin(builtin, node.inputs.clone());
+        let first = |builtin| Step::Builtin(builtin, vec![node.inputs[0]]);
+        match (&node.op, &node.inputs[..]) {
+            (Op::Add, _) => all(Builtin::Add),
+            (Op::Sub, _) => all(Builtin::Sub),
+            (Op::Mul, &[half, gate]) => match self.gelu(half, gate) {
+                Some(x) => Step::Builtin(Builtin::Gelu, vec![x]),
+                None => all(Builtin::Mul),
             },
-            (Op::Tanh, _) => Builtin::Tanh,
-            (Op::Sigmoid, _) => Builtin::Logistic,
-            (Op::Relu, _) => Builtin::Relu,
-            (Op::Sqrt, _) => Builtin::Sqrt,
-            (Op::Softmax, _) => Builtin::Softmax,
-            (Op::ReduceMean, _) => Builtin::Mean,
-            (Op::Transpose { perm }, _) => Builtin::Transpose { perm: perm.clone() },
-            (Op::Gemm { trans_a: false, trans_b: true }, [_, matrix, ..]) => {
-                Builtin::FullyConnected(self.weights(*matrix))
+            (Op::Tanh, _) => all(Builtin::Tanh),
+            (Op::Sigmoid, _) => all(Builtin::Logistic),
+            (Op::Relu, _) => all(Builtin::Relu),
+            (Op::Sqrt, _) => all(Builtin::Sqrt),
+            (Op::Softmax, _) => all(Builtin::Softmax),
+            (Op::ReduceMean, _) => all(Builtin::Mean),
+            (Op::Transpose { perm }, _) => all(Builtin::Transpose { perm: perm.clone() }),
+            (Op::Gemm { trans_a: false, trans_b: true }, &[_, matrix, ..]) => {
+                all(Builtin::FullyConnected(self.weights(matrix)))
             }
-            (Op::MatMul, &[a, b]) => {
-                let (b, adj_y) = self.untransposed(b).map_or((b, false), |b| (b, true));
-                return Step::Builtin(Builtin::BatchMatMul { adj_y }, vec![a, b]);
-            }
-            (Op::Split { .. }, [x, ..]) => {
-                return Step::Builtin(Builtin::Split { parts: node.outputs.len() }, vec![*x]);
-            }
-            (Op::Reshape, [x, _]) => return Step::Builtin(Builtin::Reshape, vec![*x]),
-            (Op::Expand, [x, _]) => return Step::Builtin(Builtin::BroadcastTo, vec![*x]),
-            (Op::Gather, &[table, rows]) => return self.gather(table, rows),
-            (Op::Reciprocal, [x]) => return Step::Reciprocal(*x),
+            (Op::MatMul, &[a, b]) => match self.untransposed(b) {
+                Some(b) => Step::Builtin(Builtin::BatchMatMul { adj_y: true }, vec![a, b]),
+                None => all(Builtin::BatchMatMul { adj_y: false }),
+            },
+            // What else these read is known before the model runs.
+            (Op::Split { .. }, _) => first(Builtin::Split { parts: node.outputs.len() }),
+            (Op::Reshape, _) => first(Builtin::Reshape),
+            (Op::Expand, _) => first(Builtin::BroadcastTo),
+            (Op::Shape { start, .. }, &[x]) => Step::Integers(vec![self.shape(x)[*start as usize]]),
+            (Op::Range, _) => Step::Integers((0..self.shape(node.outputs[0])[0]).collect()),
+            (Op::Gather, &[table, rows]) => self.gather(table, rows),
+            (Op::Reciprocal, &[x]) => Step::Reciprocal(x),
             (Op::LayerNormalization { epsilon }, &[x, weight, bias]) => {
-                return Step::LayerNorm([x, weight, bias], *epsilon);
+                Step::LayerNorm([x, weight, bias], *epsilon)
             }
-            (Op::Shape { start, .. }, [x]) => return Step::Integers(vec![self.shape(*x)[*start as usize]]),
-            (Op::Range, _) => return Step::Integers((0..self.shape(node.outputs[0])[0]).collect()),
             (other, _) => unreachable!("{other:?} in a graph of inference"),
-        };
-        Step::Builtin(builtin, node.inputs.clone())
+        }
     }
 
     /// Rows of a table: of its one row if there is but one, and as f32 if it is int8.
@@ -192,185 +192,10 @@ impl<'a> Converter<'a> {
     }
 }
 
-/// The model: what is written.
-impl Converter<'_> {
-    fn emit(&mut self, step: Step, node: &Node) {
-        let y = node.outputs[0];
-        match step {
-            Step::Builtin(builtin, operands) => self.builtin(builtin, &operands, &node.outputs),
-            Step::Same(x) => {
-                let place = self.place(x);
-                self.places.insert(y, place);
-            }
-            Step::Integers(integers) => {
-                let place = self.integers(&integers);
-                self.places.insert(y, place);
-            }
-            Step::Lookup(operands) => self.lookup(operands, y),
-            Step::Reciprocal(x) => {
-                let operands = [self.floats(&[1], &[1.0]), self.place(x)];
-                let y = self.declare(y);
-                self.operator(Builtin::Div, &operands, &[y]);
-            }
-            Step::LayerNorm(operands, epsilon) => self.layer_norm(operands, epsilon, y),
-        }
-    }
-
-    fn builtin(&mut self, builtin: Builtin, operands: &[Value], outputs: &[Value]) {
-        let mut inputs: Vec<i32> = operands.iter().map(|&operand| self.place(operand)).collect();
-        let last = self.shape(operands[0]).len() as i32 - 1;
-        match &builtin {
-            Builtin::Reshape | Builtin::BroadcastTo => inputs.push(self.integers(&self.shape(outputs[0]))),
-            Builtin::Transpose { perm } => {
-                let perm: Vec<i32> = perm.iter().map(|&axis| axis as i32).collect();
-                inputs.push(self.integers(&perm));
-            }
-            Builtin::Mean => inputs.push(self.integers(&[last])),
-            Builtin::Split { .. } => inputs.insert(0, self.integers(&[last])),
-            Builtin::FullyConnected(_) if inputs.len() == 2 => inputs.push(ABSENT),
-            _ => (),
-        }
-        let outputs: Vec<i32> = outputs.iter().map(|&output| self.declare(output)).collect();
-        self.operator(builtin, &inputs, &outputs);
-    }
-
-    fn layer_norm(&mut self, operands: [Value; 3], epsilon: f32, y: Value) {
-        let shape = self.shape(y);
-        let last = shape.len() - 1;
-        let (axis, row) = (self.integers(&[last as i32]), [&shape[..last], &[1]].concat());
-        let [x, weight, bias] = operands.map(|operand| self.place(operand));
-        let mean = self.apply(Builtin::Mean, &[x, axis], &row);
-        let centred = self.apply(Builtin::Sub, &[x, mean], &shape);
-        let square = self.apply(Builtin::Mul, &[centred, centred], &shape);
-        let variance = self.apply(Builtin::Mean, &[square, axis], &row);
-        let epsilon = self.floats(&[1], &[epsilon]);
-        let shifted = self.apply(Builtin::Add, &[variance, epsilon], &row);
-        let inverse = self.apply(Builtin::Rsqrt, &[shifted], &row);
-        let normalized = self.apply(Builtin::Mul, &[centred, inverse], &shape);
-        let scaled = self.apply(Builtin::Mul, &[normalized, weight], &shape);
-        let y = self.declare(y);
-        self.operator(Builtin::Add, &[scaled, bias], &[y]);
-    }
-
-    /// Looks up steps and scales each for itself: `GATHER` does not widen, and `EMBEDDING_LOOKUP`, which does, gives zeros on
-    /// some GPUs.
-    fn lookup(&mut self, [table, rows]: [Value; 2], y: Value) {
-        let shape = self.shape(y);
-        let [table, rows] = [table, rows].map(|operand| self.place(operand));
-        let matrix = self.model.tensors[table as usize].clone();
-        let steps = Tensor { name: format!("{}.steps", matrix.name), scales: vec![1.0], ..matrix.clone() };
-        let chosen = Tensor { name: self.name(), shape: shape.clone(), buffer: None, ..steps.clone() };
-        let (steps, chosen) = (self.push(steps), self.push(chosen));
-        self.operator(Builtin::Gather, &[steps, rows], &[chosen]);
-        let widened = self.apply(Builtin::Dequantize, &[chosen], &shape);
-        let scales = self.floats(&[matrix.scales.len() as i32, 1], &matrix.scales);
-        let scales = match matrix.scales.len() {
-            1 => scales,
-            _ => self.apply(Builtin::Gather, &[scales, rows], &[shape[0], 1]),
-        };
-        let y = self.declare(y);
-        self.operator(Builtin::Mul, &[widened, scales], &[y]);
-    }
-
-    /// Appends an operator that makes an f32 tensor of `shape`.
-    fn apply(&mut self, builtin: Builtin, inputs: &[i32], shape: &[i32]) -> i32 {
-        let y = self.unnamed(shape, ElementType::F32, None);
-        self.operator(builtin, inputs, &[y]);
-        y
-    }
-
-    fn operator(&mut self, builtin: Builtin, inputs: &[i32], outputs: &[i32]) {
-        let (inputs, outputs) = (inputs.to_vec(), outputs.to_vec());
-        self.model.operators.push(Operator { builtin, inputs, outputs });
-    }
-
-    /// The tensor of `value`; those of constants and parameters are made when they are first read.
-    fn place(&mut self, value: Value) -> i32 {
-        if let Some(&place) = self.places.get(&value) {
-            return place;
-        }
-        let place = match self.constants.get(&value) {
-            Some(Constant::F32(values)) => self.floats(&self.shape(value), values),
-            Some(Constant::I64(values)) => {
-                let data = values.iter().flat_map(|&n| (n as i32).to_le_bytes()).collect();
-                self.unnamed(&self.shape(value), ElementType::I32, Some(data))
-            }
-            None => self.parameter(value),
-        };
-        self.places.insert(value, place);
-        place
-    }
-
-    fn parameter(&mut self, value: Value) -> i32 {
-        let name = self.graph.name(value).to_owned();
-        let parameter = &self.parameters.tensors[&name];
-        let (element_type, data, scales) = match self.weights(value) {
-            Weights::F32 => (ElementType::F32, little_endian(&parameter.values), Vec::new()),
-            Weights::PerTensor => int8(&parameter.values, parameter.values.len()),
-            Weights::PerChannel => int8(&parameter.values, parameter.dims[1]),
-        };
-        let buffer = Some(self.buffer(data));
-        self.push(Tensor { name, shape: self.shape(value), element_type, buffer, scales })
-    }
-
-    /// The tensor that an input or a node's result gets.
-    fn declare(&mut self, value: Value) -> i32 {
-        let tensor = Tensor {
-            name: self.graph.name(value).to_owned(),
-            shape: self.shape(value),
-            element_type: self.element_type(value),
-            buffer: None,
-            scales: Vec::new(),
-        };
-        let place = self.push(tensor);
-        self.places.insert(value, place);
-        place
-    }
-
-    fn floats(&mut self, shape: &[i32], values: &[f32]) -> i32 {
-        self.unnamed(shape, ElementType::F32, Some(little_endian(values)))
-    }
-
-    fn integers(&mut self, values: &[i32]) -> i32 {
-        let data = values.iter().flat_map(|n| n.to_le_bytes()).collect();
-        self.unnamed(&[values.len() as i32], ElementType::I32, Some(data))
-    }
-
-    fn unnamed(&mut self, shape: &[i32], element_type: ElementType, data: Option<Vec<u8>>) -> i32 {
-        let (name, buffer) = (self.name(), data.map(|data| self.buffer(data)));
-        self.push(Tensor { name, shape: shape.to_vec(), element_type, buffer, scales: Vec::new() })
-    }
-
-    /// A name that no other tensor has.
-    fn name(&self) -> String {
-        format!("t{}", self.model.tensors.len())
-    }
-
-    fn buffer(&mut self, data: Vec<u8>) -> usize {
-        self.model.buffers.push(data);
-        self.model.buffers.len() - 1
-    }
-
-    fn push(&mut self, tensor: Tensor) -> i32 {
-        self.model.tensors.push(tensor);
-        self.model.tensors.len() as i32 - 1
-    }
-}
-
-fn little_endian(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|x| x.to_le_bytes()).collect()
-}
-
-/// `values` as int8 with a scale for each `columns` of them; rows of zeros have one too, as runtimes want no scale of 0.
-fn int8(values: &[f32], columns: usize) -> (ElementType, Vec<u8>, Vec<f32>) {
-    let (bytes, scales) = int8_rows(values, columns);
-    let scales = scales.into_iter().map(|scale| if scale > 0.0 { scale } else { 1.0 });
-    (ElementType::I8, bytes, scales.collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tflite::schema::{ABSENT, Operator};
     use graph::ElementType::{F32, I64};
 
     const ROWS: Dim = Dim::Symbol("rows");
@@ -404,7 +229,8 @@ mod tests {
     fn shapes_are_no_operators() {
         let mut graph = Graph::default();
         let x = graph.input("x", F32, &[ROWS, Dim::Symbol("columns"), 4.into()]);
-        (graph.bind("rows", x, 0), graph.bind("columns", x, 1));
+        graph.bind("rows", x, 0);
+        graph.bind("columns", x, 1);
         let y = graph.reshape(x, &[ROWS, 2.into(), Dim::Symbol("columns"), 2.into()]);
         graph.output("y", y);
         assert_eq!(builtins(&converted(&graph, Weights::F32)), [Builtin::Reshape]);
