@@ -14,7 +14,7 @@ use siskin::pipeline::Generation;
 use siskin::tensor::AlignedBytes;
 use siskin_export::checkpoint::Checkpoint;
 use siskin_export::onnx::export::{DECODER_STEP, ENCODER, Options, WEIGHTS, write};
-use siskin_export::onnx::inference::Interface;
+use siskin_export::onnx::inference::{Cache, Caller};
 use siskin_export::onnx::serialize::Storage;
 use siskin_export::onnx::transformer::{Regularization, emit};
 use siskin_export::onnxruntime;
@@ -30,7 +30,8 @@ use std::sync::Arc;
 /// How far a logit may be from that of the runtime, relative to 1 plus its magnitude.
 const TOLERANCE: f32 = 1e-4;
 
-const FOR_PROGRAMS: Options = Options { interface: Interface::Tokens, storage: Storage::F32 };
+const FOR_PROGRAMS: Options =
+    Options { caller: Caller::Program, cache: Cache::Growing, storage: Storage::F32 };
 
 type Inputs = Vec<(String, SessionInputValue<'static>)>;
 /// A tensor's shape and elements.
