@@ -1,5 +1,5 @@
 //! TensorFlow Lite models: the graphs of [`crate::onnx`], translated operator by operator, with every shape fixed.
 
-mod convert;
+pub mod convert;
 pub mod export;
 pub mod schema;

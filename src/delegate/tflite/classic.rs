@@ -135,13 +135,13 @@ impl Classic {
         let (functions, place) = (self.functions, file.display());
         let refused = || format!("{place}: TensorFlow Lite refuses it; its message is on the standard error");
         let path = c_path(file)?;
+        let delegate = self.delegate(kernels)?;
         // SAFETY: `path` ends with a zero.
         let model = unsafe { own((functions.create_model)(path.as_ptr()), functions.delete_model, refused)? };
         // SAFETY: it takes nothing.
         let options = unsafe { own((functions.create_options)(), functions.delete_options, refused)? };
         // SAFETY: the options live.
         unsafe { (functions.set_threads)(options.get(), i32::try_from(threads).unwrap_or(i32::MAX)) };
-        let delegate = self.delegate(kernels)?;
         if let Some(delegate) = &delegate {
             // SAFETY: both live, the delegate longer than the interpreter, as the order of the graph's fields says.
             unsafe { (functions.add_delegate)(options.get(), delegate.get()) };

@@ -134,20 +134,21 @@ impl TfLite {
             Runtime::Classic(kernels) => {
                 let runtime = Classic::new(classic::RELEASE.load(&self.library)?)?;
                 let [encoder, step] = files.map(|file| runtime.open(file, kernels, threads));
-                let place = format!("TensorFlow Lite's {}", device(kernels));
+                let place = spell(kernels);
                 Ok(([Box::new(encoder?), Box::new(step?)], [place.clone(), place]))
             }
         }
     }
 }
 
-fn device(kernels: &Kernels) -> String {
-    let helped = |who: &str| format!("{who}, with what it cannot run on its own kernels");
-    match kernels {
-        Kernels::Xnnpack => helped("XNNPACK"),
-        Kernels::Builtin => "own kernels".to_owned(),
-        Kernels::Plugin(path, _) => helped(&path.display().to_string()),
-    }
+/// Who computes, in words.
+fn spell(kernels: &Kernels) -> String {
+    let first = match kernels {
+        Kernels::Xnnpack => "XNNPACK".to_owned(),
+        Kernels::Builtin => return "TensorFlow Lite's own kernels".to_owned(),
+        Kernels::Plugin(path, _) => path.display().to_string(),
+    };
+    format!("{first}, with what it cannot run on TensorFlow Lite's own kernels")
 }
 
 fn invalid<T>(message: String) -> Result<T> {
@@ -170,7 +171,7 @@ impl Delegate for TfLite {
                 let library = classic::RELEASE.load(&self.library)?;
                 let path = library.path.display().to_string();
                 let version = format!("TensorFlow Lite {} at {path}", Classic::new(library)?.version);
-                Ok(Probe { version, devices: vec![device(kernels)] })
+                Ok(Probe { version, devices: vec![spell(kernels)] })
             }
         }
     }

@@ -2,15 +2,17 @@
 
 #![allow(unsafe_code)]
 
+mod graph;
+
 use alloc::sync::Arc;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::Path;
 use std::ptr;
 
-use super::graph::{Element, Graph, Tensor, Values};
 use super::library::{Library, Owned, Release, c_path, functions, text};
 use crate::delegate::failed;
-use crate::error::{Error, Result};
+use crate::error::Result;
+pub use graph::LiteRtGraph;
 
 /// The files of `ai-edge-litert` 2.3.0: Linux on x86-64 and ARM, macOS on ARM, Windows on x86-64.
 pub static RELEASE: Release = Release {
@@ -165,12 +167,8 @@ fn get<T>(doing: &str, mut value: T, call: impl FnOnce(*mut T) -> Status) -> Res
 fn check(doing: &str, status: Status) -> Result<()> {
     match status {
         0 => Ok(()),
-        status => Err(answered(doing, status)),
+        status => Err(failed(format!("{doing}: LiteRT answered with status {status}"))),
     }
-}
-
-fn answered(doing: &str, status: Status) -> Error {
-    failed(format!("{doing}: LiteRT answered with status {status}"))
 }
 
 /// LiteRT, loaded, with the accelerators that were asked for.
@@ -275,21 +273,7 @@ impl LiteRt {
                 "{place}: the accelerator for the {hardware:?} cannot run all of it; fallback=cpu lets the CPU help"
             )));
         }
-        let signature = get(&doing, ptr::null_mut(), |signature| {
-            // SAFETY: the model lives.
-            unsafe { (functions.signature)(model.get(), 0, signature) }
-        })?;
-        let mut graph = LiteRtGraph {
-            inputs: Buffers::default(),
-            outputs: Buffers::default(),
-            accelerated,
-            compiled,
-            _model: model,
-            runtime: Arc::clone(self),
-        };
-        graph.inputs = graph.buffers(signature, Side::Input)?;
-        graph.outputs = graph.buffers(signature, Side::Output)?;
-        Ok(graph)
+        LiteRtGraph::new(Arc::clone(self), model, compiled, accelerated)
     }
 
     /// How graphs are compiled.
@@ -319,158 +303,4 @@ impl LiteRt {
 unsafe extern "C" fn free_text(text: *mut c_void) {
     // SAFETY: the caller's promise.
     drop(unsafe { CString::from_raw(text.cast()) });
-}
-
-/// A graph that is compiled.
-pub struct LiteRtGraph {
-    // Fields are destroyed in this order.
-    inputs: Buffers,
-    outputs: Buffers,
-    /// Whether the accelerator that was asked for runs all of it.
-    pub accelerated: bool,
-    compiled: Owned,
-    _model: Owned,
-    runtime: Arc<LiteRt>,
-}
-
-// SAFETY: as for `LiteRt`.
-unsafe impl Send for LiteRtGraph {}
-// SAFETY: as for `LiteRt`.
-unsafe impl Sync for LiteRtGraph {}
-
-/// What goes in, or what goes out: tensors and where they lie.
-#[derive(Default)]
-struct Buffers {
-    tensors: Vec<Tensor>,
-    memory: Vec<Owned>,
-}
-
-#[derive(Clone, Copy)]
-enum Side {
-    Input,
-    Output,
-}
-
-/// `LiteRtTensorBufferLockMode`.
-const READ: c_int = 0;
-const WRITE: c_int = 1;
-
-impl LiteRtGraph {
-    fn buffers(&self, signature: Handle, side: Side) -> Result<Buffers> {
-        let (functions, doing) = (self.runtime.functions, "listing tensors");
-        let (count, name, tensor, needs) = match side {
-            Side::Input => {
-                (functions.input_count, functions.input_name, functions.input_tensor, functions.input_needs)
-            }
-            Side::Output => (
-                functions.output_count,
-                functions.output_name,
-                functions.output_tensor,
-                functions.output_needs,
-            ),
-        };
-        let mut buffers = Buffers::default();
-        // SAFETY: here and below, the signature lives as long as the model, and each call writes to a variable of its type.
-        for i in 0..get(doing, 0, |found| unsafe { count(signature, found) })? {
-            // SAFETY: see above.
-            let name = get(doing, ptr::null(), |found| unsafe { name(signature, i, found) })?;
-            // SAFETY: LiteRT's texts end with a zero.
-            let name = unsafe { text(name) };
-            // SAFETY: see above.
-            let tensor = get(doing, ptr::null_mut(), |found| unsafe { tensor(signature, i, found) })?;
-            let kind = get(doing, TensorType::default(), |found| {
-                // SAFETY: see above.
-                unsafe { (functions.tensor_type)(tensor, found) }
-            })?;
-            let needs = get(doing, ptr::null_mut(), |found| {
-                // SAFETY: see above; signature 0 is the one that `signature` is.
-                unsafe { needs(self.compiled.get(), 0, i, found) }
-            })?;
-            let memory = own("making memory", functions.destroy_buffer, |memory| {
-                // SAFETY: environment, type and requirements live.
-                unsafe { (functions.create_buffer)(self.runtime.environment.get(), &kind, needs, memory) }
-            })?;
-            // SAFETY: the buffer lives.
-            let size = get(doing, 0, |size| unsafe { (functions.packed_size)(memory.get(), size) })?;
-            let tensor = kind.tensor(name)?;
-            if size != tensor.bytes() {
-                return Err(failed(format!("{} has {size} bytes, not {}", tensor.name, tensor.bytes())));
-            }
-            buffers.tensors.push(tensor);
-            buffers.memory.push(memory);
-        }
-        Ok(buffers)
-    }
-
-    /// Calls `copy` with the address of `buffer` in the host's memory.
-    fn locked(&self, buffer: &Owned, mode: c_int, copy: impl FnOnce(*mut u8)) -> Result<()> {
-        let (Functions { lock, unlock, .. }, doing) = (self.runtime.functions, "reaching a tensor's memory");
-        // SAFETY: the buffer lives, and it is locked until it is unlocked below.
-        let address = get(doing, ptr::null_mut(), |address| unsafe { lock(buffer.get(), address, mode) })?;
-        copy(address);
-        // SAFETY: it was locked above.
-        check(doing, unsafe { unlock(buffer.get()) })
-    }
-}
-
-impl TensorType {
-    fn tensor(&self, name: String) -> Result<Tensor> {
-        let rank = (self.layout & 0x7f) as usize;
-        let shape = self.dimensions.get(..rank).unwrap_or_default().iter();
-        let shape = shape.map(|&size| usize::try_from(size)).collect::<Result<_, _>>();
-        let shape =
-            shape.map_err(|_| failed(format!("{name} has no fixed shape: export the graphs again")))?;
-        Ok(Tensor { element: Element::of(self.element, &name)?, name, shape })
-    }
-}
-
-impl Graph for LiteRtGraph {
-    fn inputs(&self) -> &[Tensor] {
-        &self.inputs.tensors
-    }
-
-    fn outputs(&self) -> &[Tensor] {
-        &self.outputs.tensors
-    }
-
-    fn write(&mut self, input: usize, values: Values<'_>) -> Result<()> {
-        let tensor = &self.inputs.tensors[input];
-        tensor.check(&values)?;
-        self.locked(&self.inputs.memory[input], WRITE, |address| {
-            // SAFETY: the buffer has `tensor.bytes()`, as was checked when it was made, and so have the values.
-            unsafe { ptr::copy_nonoverlapping(values.address(), address, tensor.bytes()) }
-        })
-    }
-
-    fn run(&mut self) -> Result<()> {
-        let handles =
-            |buffers: &Buffers| buffers.memory.iter().map(|memory| memory.get()).collect::<Vec<_>>();
-        let (mut inputs, mut outputs) = (handles(&self.inputs), handles(&self.outputs));
-        let run = self.runtime.functions.run;
-        // SAFETY: the graph and all buffers live, and there are so many of them.
-        check("running a graph", unsafe {
-            run(
-                self.compiled.get(),
-                0,
-                inputs.len(),
-                inputs.as_mut_ptr(),
-                outputs.len(),
-                outputs.as_mut_ptr(),
-            )
-        })
-    }
-
-    fn read(&mut self, output: usize, values: &mut [f32]) -> Result<()> {
-        let tensor = &self.outputs.tensors[output];
-        tensor.check(&Values::F32(values))?;
-        self.locked(&self.outputs.memory[output], READ, |address| {
-            // SAFETY: as in `write`.
-            unsafe { ptr::copy_nonoverlapping(address, values.as_mut_ptr().cast(), tensor.bytes()) }
-        })
-    }
-
-    fn feed_back(&mut self, output: usize, input: usize) -> Result<()> {
-        core::mem::swap(&mut self.outputs.memory[output], &mut self.inputs.memory[input]);
-        Ok(())
-    }
 }
