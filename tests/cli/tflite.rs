@@ -121,7 +121,10 @@ fn graphs(name: &str, changed: &[(&str, &str)]) -> String {
     let opened = siskin::Model::open(model()).unwrap();
     let mine = spell_fingerprint(&File::parse(opened.bytes()).unwrap().fingerprint());
     let facts = [("interface", "delegate, fixed cache"), ("model", &mine), ("batch", "2"), ("rows", "8")];
-    let facts = facts.iter().chain(&[("source_length", "64"), ("target_length", "64")]).chain(changed);
+    let lengths = [("source_length", "64"), ("target_length", "64")];
+    let files = [("encoder.tflite", "00000000"), ("decoder_step.tflite", "00000000")]; // of no bytes
+    files.iter().for_each(|(name, _)| std::fs::write(graphs.join(name), b"").unwrap());
+    let facts = facts.iter().chain(&lengths).chain(&files).chain(changed);
     let facts: String = facts.map(|(key, value)| format!("{key}={value}\n")).collect();
     std::fs::write(graphs.join("model.txt"), facts).unwrap();
     format!("graphs={}", graphs.display())
@@ -137,6 +140,7 @@ fn graphs_of_another_kind_model_or_size_are_refused_before_they_are_loaded() {
         ("rows", "many", &["no rows"]),
         ("rows", "0", &["room for 2 sentences, 0 hypotheses", "--beam"]),
         ("target_length", "4", &["outputs of 4 tokens", "--max-length"]),
+        ("encoder.tflite", "12345678", &["encoder.tflite is damaged"]),
     ] {
         with("tflite", &[&library, "interface=2", &graphs(key, &[(key, value)])]).fails(1, words);
     }

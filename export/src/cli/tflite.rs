@@ -1,8 +1,8 @@
 //! `siskin-export tflite`: from a checkpoint or a model file to graphs for TensorFlow Lite and LiteRT.
 
 use super::onnx::{CallerArgument, fingerprint};
+use crate::tflite::builtin::Weights;
 use crate::tflite::export::{self, Options, Sizes};
-use crate::tflite::schema::Weights;
 use crate::train::warm_start::read_model;
 use clap::{Args, ValueEnum};
 use siskin::Result;

@@ -3,7 +3,8 @@
 //! Nodes are planned from the outputs back, so that what nobody reads is left out: the shapes that ONNX computes, and what
 //! TensorFlow Lite does in one operator where ONNX takes several.
 
-use super::schema::{ABSENT, Builtin, ElementType, Model, Operator, Tensor, Weights};
+use super::builtin::{Builtin, Weights};
+use super::schema::{ABSENT, ElementType, Model, Operator, Tensor};
 use crate::checkpoint;
 use crate::onnx::graph::{self, Constant, Dim, Graph, Node, Op, Value};
 use crate::onnx::serialize::int8_rows;
@@ -365,4 +366,98 @@ fn int8(values: &[f32], columns: usize) -> (ElementType, Vec<u8>, Vec<f32>) {
     let (bytes, scales) = int8_rows(values, columns);
     let scales = scales.into_iter().map(|scale| if scale > 0.0 { scale } else { 1.0 });
     (ElementType::I8, bytes, scales.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use graph::ElementType::{F32, I64};
+
+    const ROWS: Dim = Dim::Symbol("rows");
+
+    /// `graph` with `rows` of 1, and its parameter `matrix` of rows (1, -2), (0, 0), (0.5, 127).
+    fn converted(graph: &Graph, weights: Weights) -> Model {
+        let matrix = checkpoint::Tensor { dims: vec![3, 2], values: vec![1.0, -2.0, 0.0, 0.0, 0.5, 127.0] };
+        let tensors = [("matrix".to_owned(), matrix)].into();
+        let parameters = Parameters { tensors: &tensors, matrices: ["matrix".to_owned()].into(), weights };
+        convert(graph, &parameters, |_| 1)
+    }
+
+    fn builtins(model: &Model) -> Vec<Builtin> {
+        model.operators.iter().map(|operator| operator.builtin.clone()).collect()
+    }
+
+    #[test]
+    fn several_operators_of_onnx_become_one() {
+        let mut graph = Graph::default();
+        let [a, b] = ["a", "b"].map(|name| graph.input(name, F32, &[2.into(), 4.into(), 6.into()]));
+        let a = graph.gelu(a);
+        let b = graph.transpose_matrices(b);
+        let y = graph.matmul(a, b);
+        graph.output("y", y);
+        let model = converted(&graph, Weights::F32);
+        assert_eq!(builtins(&model), [Builtin::Gelu, Builtin::BatchMatMul { adj_y: true }]);
+        assert_eq!(model.tensors[model.outputs[0] as usize].shape, [2, 4, 4]);
+    }
+
+    #[test]
+    fn shapes_are_no_operators() {
+        let mut graph = Graph::default();
+        let x = graph.input("x", F32, &[ROWS, Dim::Symbol("columns"), 4.into()]);
+        (graph.bind("rows", x, 0), graph.bind("columns", x, 1));
+        let y = graph.reshape(x, &[ROWS, 2.into(), Dim::Symbol("columns"), 2.into()]);
+        graph.output("y", y);
+        assert_eq!(builtins(&converted(&graph, Weights::F32)), [Builtin::Reshape]);
+    }
+
+    #[test]
+    fn the_only_row_of_a_table_is_not_looked_up() {
+        let mut graph = Graph::default();
+        let table = graph.input("table", F32, &[ROWS, 4.into()]);
+        let [one, two] =
+            [("one", 1), ("two", 2)].map(|(name, count)| graph.input(name, I64, &[count.into()]));
+        let (first, both) = (graph.gather(table, one), graph.gather(table, two));
+        let y = graph.add(first, both);
+        graph.output("y", y);
+        let model = converted(&graph, Weights::F32);
+        assert_eq!(builtins(&model), [Builtin::Gather, Builtin::Add]);
+        assert_eq!(model.inputs.len(), 3);
+    }
+
+    #[test]
+    fn matrices_are_int8_with_scales_of_rows_or_one() {
+        let mut graph = Graph::default();
+        let x = graph.input("x", F32, &[ROWS, 2.into()]);
+        let weight = graph.parameter("matrix", &[3, 2]);
+        let y = graph.gemm(x, weight, None, false, true);
+        graph.output("y", y);
+        let steps = |values: [i8; 6]| values.map(|step| step as u8).to_vec();
+        for (weights, scales, data) in [
+            (Weights::PerChannel, vec![2.0 / 127.0, 1.0, 1.0], steps([64, -127, 0, 0, 0, 127])),
+            (Weights::PerTensor, vec![1.0], steps([1, -2, 0, 0, 0, 127])),
+        ] {
+            let model = converted(&graph, weights);
+            assert_eq!(builtins(&model), [Builtin::FullyConnected(weights)]);
+            let Operator { inputs, .. } = &model.operators[0];
+            let matrix = &model.tensors[inputs[1] as usize];
+            assert_eq!((matrix.element_type, &matrix.scales), (ElementType::I8, &scales));
+            assert_eq!(model.buffers[matrix.buffer.unwrap()], data);
+            assert_eq!(inputs[2], ABSENT);
+        }
+    }
+
+    #[test]
+    fn a_matrix_that_is_looked_up_in_too_has_its_data_once() {
+        let mut graph = Graph::default();
+        let ids = graph.input("ids", I64, &[2.into()]);
+        let table = graph.parameter("matrix", &[3, 2]);
+        let rows = graph.gather(table, ids);
+        let y = graph.gemm(rows, table, None, false, true);
+        graph.output("y", y);
+        let model = converted(&graph, Weights::PerChannel);
+        let product = Builtin::FullyConnected(Weights::PerChannel);
+        let lookup = [Builtin::Gather, Builtin::Dequantize, Builtin::Gather, Builtin::Mul, product];
+        assert_eq!(builtins(&model), lookup);
+        assert_eq!(model.buffers.iter().filter(|data| data.len() == 6).count(), 1);
+    }
 }

@@ -1,7 +1,8 @@
 //! A TensorFlow Lite model as a FlatBuffer, of the tables that the models here need (version 3 of TensorFlow Lite's
 //! `schema.fbs`, identifier `TFL3`; numbers of fields, operators and options are those of that file).
 
-use flatbuffers::{FlatBufferBuilder, TableFinishedWIPOffset, UnionWIPOffset, WIPOffset};
+use super::builtin::{Builtin, Scalar};
+use flatbuffers::{FlatBufferBuilder, TableFinishedWIPOffset, WIPOffset};
 use siskin::{Error, ErrorKind, Result};
 
 /// What marks a file as such a model.
@@ -42,52 +43,6 @@ pub struct Tensor {
     pub scales: Vec<f32>,
 }
 
-/// A builtin operator with the options that differ from the schema's defaults.
-#[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs)] // the operators of the same names
-pub enum Builtin {
-    Add,
-    Sub,
-    Mul,
-    Div,
-    /// `x W^T + b`.
-    FullyConnected(Weights),
-    /// Products of stacks of matrices, the second ones transposed or not.
-    BatchMatMul {
-        adj_y: bool,
-    },
-    Softmax,
-    Logistic,
-    Tanh,
-    Relu,
-    Gelu,
-    Sqrt,
-    Rsqrt,
-    Mean,
-    Reshape,
-    Transpose {
-        perm: Vec<usize>,
-    },
-    BroadcastTo,
-    Split {
-        parts: usize,
-    },
-    Gather,
-    Dequantize,
-}
-
-/// The matrix of a [`FullyConnected`](Builtin::FullyConnected). With int8 the runtime quantizes the rows of x, each with a
-/// scale and a zero of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Weights {
-    /// 32-bit floats.
-    F32,
-    /// int8 with one scale.
-    PerTensor,
-    /// int8 with a scale for each row.
-    PerChannel,
-}
-
 /// A builtin operator applied to tensors, which are meant by their places in [`Model::tensors`].
 #[derive(Clone, Debug)]
 pub struct Operator {
@@ -114,69 +69,8 @@ pub struct Model {
     pub outputs: Vec<i32>,
 }
 
-/// An option of an operator.
-enum Scalar {
-    Bool(bool),
-    I32(i32),
-    F32(f32),
-}
-
-impl Builtin {
-    /// The operator's number and the version that it is of.
-    pub fn code(&self) -> (i32, i32) {
-        match self {
-            Self::Add => (0, 1),
-            Self::Dequantize => (6, 2),
-            Self::FullyConnected(Weights::F32) => (9, 1),
-            Self::FullyConnected(Weights::PerTensor) => (9, 9),
-            Self::FullyConnected(Weights::PerChannel) => (9, 12),
-            Self::Logistic => (14, 1),
-            Self::Mul => (18, 1),
-            Self::Relu => (19, 1),
-            Self::Reshape => (22, 1),
-            Self::Softmax => (25, 1),
-            Self::Tanh => (28, 1),
-            Self::Gather => (36, 2),
-            Self::Transpose { .. } => (39, 1),
-            Self::Mean => (40, 1),
-            Self::Sub => (41, 1),
-            Self::Div => (42, 1),
-            Self::Split { .. } => (49, 1),
-            Self::Sqrt => (75, 1),
-            Self::Rsqrt => (76, 1),
-            Self::BatchMatMul { .. } => (126, 1),
-            Self::BroadcastTo => (130, 2),
-            Self::Gelu => (150, 1),
-        }
-    }
-
-    /// The number of its options' table, and the fields that are set in it.
-    fn options(&self) -> Option<(u8, Option<(u16, Scalar)>)> {
-        match self {
-            Self::FullyConnected(Weights::F32) => Some((8, None)),
-            Self::FullyConnected(_) => Some((8, Some((field::ASYMMETRIC_INPUTS, Scalar::Bool(true))))),
-            Self::Softmax => Some((9, Some((field::BETA, Scalar::F32(1.0))))),
-            Self::Add => Some((11, None)),
-            Self::Reshape => Some((17, None)),
-            Self::Mul => Some((21, None)),
-            Self::Gather => Some((23, None)),
-            Self::Transpose { .. } => Some((26, None)),
-            Self::Mean => Some((27, Some((field::KEEP_DIMS, Scalar::Bool(true))))),
-            Self::Sub => Some((28, None)),
-            Self::Div => Some((29, None)),
-            Self::Split { parts } => Some((35, Some((field::PARTS, Scalar::I32(*parts as i32))))),
-            Self::Dequantize => Some((38, None)),
-            Self::BatchMatMul { adj_y } => Some((101, Some((field::ADJ_Y, Scalar::Bool(*adj_y))))),
-            Self::BroadcastTo => Some((104, None)),
-            Self::Gelu => Some((116, None)),
-            Self::Logistic | Self::Tanh | Self::Relu | Self::Sqrt | Self::Rsqrt => None,
-        }
-    }
-}
-
 /// Fields by their place in their tables.
-pub mod field {
-    #![allow(missing_docs)]
+mod field {
     // Model
     pub const VERSION: u16 = 0;
     pub const CODES: u16 = 1;
@@ -219,16 +113,10 @@ pub mod field {
     // TensorMap
     pub const MAP_NAME: u16 = 0;
     pub const MAP_TENSOR: u16 = 1;
-    // Options
-    pub const ASYMMETRIC_INPUTS: u16 = 3;
-    pub const BETA: u16 = 0;
-    pub const KEEP_DIMS: u16 = 0;
-    pub const PARTS: u16 = 0;
-    pub const ADJ_Y: u16 = 1;
 }
 
 /// Where a table's layout has the offset of `field`.
-pub const fn slot(field: u16) -> u16 {
+fn slot(field: u16) -> u16 {
     4 + 2 * field
 }
 
@@ -252,7 +140,7 @@ impl Model {
         // The first one is empty: that of tensors without data.
         let buffers = std::iter::once(&[][..]).chain(self.buffers.iter().map(Vec::as_slice));
         let buffers: Vec<Table> = buffers.map(|data| buffer(b, data)).collect();
-        let mut known: Vec<(i32, i32)> = self.operators.iter().map(|op| op.builtin.code()).collect();
+        let mut known: Vec<(i32, i32)> = self.operators.iter().map(Operator::code).collect();
         known.sort_unstable();
         known.dedup();
         let codes: Vec<Table> = known.iter().map(|&code| operator_code(b, code)).collect();
@@ -338,25 +226,30 @@ impl Tensor {
 }
 
 impl Operator {
+    /// The builtin's number and version.
+    fn code(&self) -> (i32, i32) {
+        let (number, version, _) = self.builtin.numbers();
+        (number, version)
+    }
+
     fn write(&self, b: &mut Builder, codes: &[(i32, i32)]) -> Table {
-        let options = self.builtin.options().map(|(number, set)| {
-            let table = b.start_table();
-            match set {
-                Some((field, Scalar::Bool(value))) => b.push_slot_always(slot(field), value),
-                Some((field, Scalar::I32(value))) => b.push_slot_always(slot(field), value),
-                Some((field, Scalar::F32(value))) => b.push_slot_always(slot(field), value),
-                None => (),
-            }
-            (number, WIPOffset::<UnionWIPOffset>::new(b.end_table(table).value()))
-        });
-        let code = codes.binary_search(&self.builtin.code()).expect("the code of every operator");
+        let (_, _, options_type) = self.builtin.numbers();
+        let options = b.start_table();
+        match self.builtin.option() {
+            Some((field, Scalar::Bool(value))) => b.push_slot_always(slot(field), value),
+            Some((field, Scalar::I32(value))) => b.push_slot_always(slot(field), value),
+            Some((field, Scalar::F32(value))) => b.push_slot_always(slot(field), value),
+            None => (),
+        }
+        let options = b.end_table(options);
+        let code = codes.binary_search(&self.code()).expect("the code of every operator");
         let (inputs, outputs) = (b.create_vector(&self.inputs), b.create_vector(&self.outputs));
         let table = b.start_table();
         b.push_slot_always(slot(field::CODE_INDEX), code as u32);
         b.push_slot_always(slot(field::INPUTS), inputs);
         b.push_slot_always(slot(field::OUTPUTS), outputs);
-        if let Some((number, options)) = options {
-            b.push_slot_always(slot(field::OPTIONS_TYPE), number);
+        if options_type != 0 {
+            b.push_slot_always(slot(field::OPTIONS_TYPE), options_type);
             b.push_slot_always(slot(field::OPTIONS), options);
         }
         b.end_table(table)
@@ -389,5 +282,95 @@ fn buffer(b: &mut Builder, data: &[u8]) -> Table {
 fn pad(b: &mut Builder, length: usize) {
     while !(b.unfinished_data().len() + length).is_multiple_of(ALIGNMENT) {
         b.push(0u8);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tflite::builtin::Weights;
+    use flatbuffers::{ForwardsUOffset, InvalidFlatbuffer, Vector, Verifiable, Verifier, VerifierOptions};
+
+    /// Tables for FlatBuffers' own verifier, each with its fields.
+    macro_rules! tables {
+        ($($name:ident { $($field:ident: $kind:ty,)* })*) => {$(
+            struct $name;
+            impl Verifiable for $name {
+                fn run_verifier(verifier: &mut Verifier<'_, '_>, at: usize) -> Result<(), InvalidFlatbuffer> {
+                    let table = verifier.visit_table(at)?;
+                    $(let table = table.visit_field::<$kind>(stringify!($field), slot(field::$field), true)?;)*
+                    table.finish();
+                    Ok(())
+                }
+            }
+        )*};
+    }
+    type Text = ForwardsUOffset<&'static str>;
+    type List<T> = ForwardsUOffset<Vector<'static, T>>;
+    type Tables<T> = List<ForwardsUOffset<T>>;
+    tables! {
+        File {
+            VERSION: u32, CODES: Tables<Code>, GRAPHS: Tables<SubGraph>, DESCRIPTION: Text,
+            BUFFERS: Tables<Buffer>, SIGNATURES: Tables<Signature>,
+        }
+        Code { OLD_CODE: i8, CODE_VERSION: i32, CODE: i32, }
+        SubGraph {
+            TENSORS: Tables<FileTensor>, GRAPH_INPUTS: List<i32>, GRAPH_OUTPUTS: List<i32>,
+            OPERATORS: Tables<FileOperator>, GRAPH_NAME: Text,
+        }
+        FileTensor { SHAPE: List<i32>, TYPE: i8, BUFFER: u32, NAME: Text, QUANTIZATION: ForwardsUOffset<Quantization>, }
+        Quantization { SCALES: List<f32>, ZEROS: List<i64>, }
+        FileOperator { CODE_INDEX: u32, INPUTS: List<i32>, OUTPUTS: List<i32>, OPTIONS_TYPE: u8, }
+        Buffer { }
+        Signature { SIGNATURE_INPUTS: Tables<Map>, SIGNATURE_OUTPUTS: Tables<Map>, SIGNATURE_KEY: Text, }
+        Map { MAP_NAME: Text, MAP_TENSOR: u32, }
+    }
+
+    /// One product with a matrix; every tensor has a scale, so that all tables are there.
+    fn product() -> Model {
+        let tensor = |name: &str, shape: &[i32], element_type, buffer| Tensor {
+            name: name.to_owned(),
+            shape: shape.to_vec(),
+            element_type,
+            buffer,
+            scales: vec![0.5; 2],
+        };
+        Model {
+            tensors: vec![
+                tensor("x", &[1, 3], ElementType::F32, None),
+                tensor("weight", &[2, 3], ElementType::I8, Some(0)),
+                tensor("bias", &[2], ElementType::F32, Some(1)),
+                tensor("y", &[1, 2], ElementType::F32, None),
+            ],
+            operators: vec![Operator {
+                builtin: Builtin::FullyConnected(Weights::PerChannel),
+                inputs: vec![0, 1, 2],
+                outputs: vec![3],
+            }],
+            buffers: vec![vec![11, 22, 33, 44, 55, 66], vec![77; 8]],
+            inputs: vec![0],
+            outputs: vec![3],
+        }
+    }
+
+    #[test]
+    fn a_file_is_a_valid_flatbuffer_of_the_schema() {
+        let bytes = product().to_bytes().unwrap();
+        assert_eq!(&bytes[4..8], IDENTIFIER.as_bytes());
+        let options = VerifierOptions::default();
+        ForwardsUOffset::<File>::run_verifier(&mut Verifier::new(&options, &bytes), 0).unwrap();
+        let cut = &bytes[..bytes.len() - 20];
+        assert!(ForwardsUOffset::<File>::run_verifier(&mut Verifier::new(&options, cut), 0).is_err());
+    }
+
+    #[test]
+    fn data_is_aligned() {
+        let model = product();
+        let bytes = model.to_bytes().unwrap();
+        for data in &model.buffers {
+            let at = bytes.windows(data.len()).position(|window| window == data).unwrap();
+            assert!(at.is_multiple_of(ALIGNMENT), "{at}");
+            assert_eq!(bytes[at - 4..at], (data.len() as u32).to_le_bytes());
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::delegate::failed;
 use crate::error::Result;
-use crate::format::{File, spell_fingerprint};
+use crate::format::{File, crc32, spell_fingerprint};
 use crate::model::{Model, SessionShape};
 
 /// The graphs of a model, which are checked and not yet loaded.
@@ -32,7 +32,7 @@ impl Exported {
     /// The graphs in `folder`, which were made from `model`.
     ///
     /// # Errors
-    /// [`Delegate`](crate::ErrorKind::Delegate) if they are not there, or of another model.
+    /// [`Delegate`](crate::ErrorKind::Delegate) if they are not there, damaged, or of another model.
     pub fn find(folder: &Path, model: &Model) -> Result<Self> {
         let place = folder.display();
         let facts = std::fs::read_to_string(folder.join("model.txt")).map_err(|error| {
@@ -59,8 +59,23 @@ impl Exported {
             source_length: size("source_length")?,
             target_length: size("target_length")?,
         };
-        let [encoder, decoder_step] = ["encoder.tflite", "decoder_step.tflite"].map(|file| folder.join(file));
-        Ok(Self { encoder, decoder_step, sizes })
+        let [encoder, decoder_step] = ["encoder.tflite", "decoder_step.tflite"].map(|name| {
+            let file = folder.join(name);
+            check(&file, facts.get(name).copied().unwrap_or_default()).map(|()| file)
+        });
+        Ok(Self { encoder: encoder?, decoder_step: decoder_step?, sizes })
+    }
+}
+
+/// Checks that `file` is the one that was written, whose CRC-32 is `checksum`: what is damaged, LiteRT reads all the same.
+fn check(file: &Path, checksum: &str) -> Result<()> {
+    let place = file.display();
+    let bytes = std::fs::read(file).map_err(|error| failed(format!("{place}: {error}")))?;
+    match format!("{:08x}", crc32(0, &bytes)) == checksum {
+        true => Ok(()),
+        false => {
+            Err(failed(format!("{place} is damaged, or was not written with its model.txt: export it again")))
+        }
     }
 }
 
