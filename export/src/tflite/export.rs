@@ -6,7 +6,7 @@ use crate::checkpoint::{Tensor, spec_words};
 use crate::onnx::export::matrices;
 use crate::onnx::inference::{Cache, Caller, decoder_step, encoder, interface};
 use crate::quantize::check_schema;
-use siskin::format::{Fingerprint, spell_fingerprint, write_atomically};
+use siskin::format::{Fingerprint, crc32, spell_fingerprint, write_atomically};
 use siskin::model::ModelSpec;
 use siskin::{Error, ErrorKind, Result};
 use std::collections::BTreeMap;
@@ -92,8 +92,8 @@ pub struct Options {
 }
 
 /// Writes the two graphs of a model and their facts to `folder`, which is made if it is not there: the spec, under the keys
-/// and with the words of a model file, besides `interface`, the sizes, and `model` where they are made from a model file:
-/// its fingerprint, by which a delegate knows them.
+/// and with the words of a model file, besides `interface`, the sizes, the CRC-32 of each file under its name, as no library
+/// checks what it loads, and `model` where they are made from a model file: its fingerprint, by which a delegate knows them.
 ///
 /// # Errors
 /// When the tensors are not those of the spec, sizes are more than the model can, or a file cannot be written.
@@ -110,10 +110,13 @@ pub fn write(
     std::fs::create_dir_all(folder).map_err(|e| Error::io(format!("making {}", folder.display()), e))?;
     let parameters = Parameters { tensors, matrices: matrices(spec), weights };
     let encoder = convert(&encoder(spec, caller)?, &parameters, |name| sizes.of_encoder(name));
-    write_atomically(&folder.join(ENCODER), &encoder.to_bytes()?)?;
     let step = convert(&decoder_step(spec, caller, Cache::Fixed)?, &parameters, |name| sizes.of_step(name));
-    write_atomically(&folder.join(DECODER_STEP), &step.to_bytes()?)?;
     let mut facts = spec_words(spec)?;
+    for (name, model) in [(ENCODER, encoder), (DECODER_STEP, step)] {
+        let bytes = model.to_bytes()?;
+        write_atomically(&folder.join(name), &bytes)?;
+        facts.insert(name.into(), format!("{:08x}", crc32(0, &bytes)));
+    }
     facts.insert("interface".into(), interface(caller, Cache::Fixed).into());
     facts.extend(fingerprint.map(|fingerprint| ("model".into(), spell_fingerprint(&fingerprint))));
     let Sizes { batch, source_length, target_length, .. } = sizes;
