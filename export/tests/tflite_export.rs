@@ -1,60 +1,26 @@
 //! TensorFlow Lite files: every block becomes one, and plain Python decodes through them as the runtime does.
 
+mod data;
+mod delegate_setup;
 mod setup;
 
+use delegate_setup::{Folder, Tensors, f32_model, random_tensors};
 use setup::specs;
-use siskin::Translator;
-use siskin::decode::Strategy;
-use siskin::format::{File, MetadataBuilder};
-use siskin::model::{Model, ModelSpec};
-use siskin::pipeline::Generation;
+use siskin::ErrorKind;
+use siskin::format::File;
+use siskin::model::ModelSpec;
 use siskin::tensor::AlignedBytes;
-use siskin::{ErrorKind, TranslateOptions};
-use siskin_export::checkpoint::{Checkpoint, Tensor};
 use siskin_export::onnx::inference::Caller;
-use siskin_export::onnx::transformer::{Regularization, emit};
-use siskin_export::quantize::{Precision, write_model};
 use siskin_export::tflite::builtin::Weights;
 use siskin_export::tflite::export::{DECODER_STEP, ENCODER, FACTS, Options, Sizes, write};
-use siskin_export::train::initialization::initialize;
-use siskin_export::train::random::Random;
 use siskin_export::train::warm_start::read_model;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::Arc;
-
-type Tensors = BTreeMap<String, Tensor>;
-
-/// A folder of a test's own, removed with it.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        Self(std::env::temp_dir().join(format!("siskin-tflite-{}-{name}", std::process::id())))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// Greedy decoding of one source with room for `length` tokens on both sides.
 fn greedy(weights: Weights, length: usize) -> Options {
     let sizes = Sizes { batch: 1, beam: 1, source_length: length, target_length: length };
     Options { caller: Caller::Program, weights, sizes }
-}
-
-/// Weights where nothing is 0 or 1 by default: biases and norms are moved too.
-fn tensors(spec: &ModelSpec) -> Tensors {
-    let mut tensors = initialize(&emit(spec, Regularization::default()).unwrap().graph, 1);
-    let mut random = Random::new(2, &[]);
-    for tensor in tensors.values_mut() {
-        tensor.values.iter_mut().for_each(|value| *value += 0.2 * random.normal());
-    }
-    tensors
 }
 
 fn shipped(name: &str) -> PathBuf {
@@ -66,7 +32,7 @@ fn every_block_has_its_operators() {
     let folder = Folder::new("blocks");
     let sizes = Sizes { batch: 2, beam: 3, source_length: 8, target_length: 5 };
     for (name, spec) in specs() {
-        let tensors = tensors(&spec);
+        let tensors = random_tensors(&spec);
         for caller in [Caller::Program, Caller::Delegate] {
             for weights in [Weights::F32, Weights::PerChannel, Weights::PerTensor] {
                 write(&spec, &tensors, None, Options { caller, weights, sizes }, &folder.0).unwrap();
@@ -86,7 +52,7 @@ fn every_block_has_its_operators() {
 #[test]
 fn sizes_beyond_the_model_are_refused() {
     let (_, spec) = &specs()[0];
-    let (folder, tensors) = (Folder::new("sizes"), tensors(spec));
+    let (folder, tensors) = (Folder::new("sizes"), random_tensors(spec));
     for length in [0, spec.max_positions + 1] {
         let error = write(spec, &tensors, None, greedy(Weights::F32, length), &folder.0).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidOption);
@@ -153,19 +119,7 @@ fn python(
 
 /// The runtime's answer with f32 weights.
 fn runtime(spec: &ModelSpec, tensors: &Tensors, length: usize, sources: &[Vec<u32>]) -> Vec<String> {
-    let checkpoint = Checkpoint {
-        spec: spec.clone(),
-        generation: Generation::default(),
-        card: MetadataBuilder::new(),
-        source_vocabulary: None,
-        target_vocabulary: None,
-        tensors: tensors.clone(),
-    };
-    let bytes = AlignedBytes::copy_of(&write_model(&checkpoint, Precision::F32).unwrap());
-    let translator = Translator::new(Arc::new(Model::from_bytes(bytes).unwrap())).unwrap();
-    let mut options: TranslateOptions = translator.options().clone();
-    (options.decode.strategy, options.decode.max_length) = (Strategy::Greedy, length);
-    let mut translator = translator.with_options(options).unwrap();
+    let mut translator = delegate_setup::greedy(&f32_model(spec, tensors), length);
     let outputs = translator.run_all(&sources.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap();
     outputs.iter().map(|output| line(&output.hypotheses[0].tokens)).collect()
 }
@@ -179,7 +133,7 @@ fn plain_python_decodes_every_block_as_the_runtime_does() {
     let sources = [vec![3, 4, 5, 6, 2, 1, 0], vec![6, 0], vec![2, 2, 5, 0]];
     for (name, spec) in specs() {
         let spec = ModelSpec { encoder_layers: 2, decoder_layers: 2, ..spec };
-        let (tensors, length) = (tensors(&spec), spec.max_positions);
+        let (tensors, length) = (random_tensors(&spec), spec.max_positions);
         let found = python(&folder, &spec, &tensors, greedy(Weights::F32, length), &sources);
         assert_eq!(found, runtime(&spec, &tensors, length, &sources), "{name}");
     }

@@ -57,6 +57,15 @@ impl Sizes {
         self.batch * self.beam
     }
 
+    fn facts(&self) -> [(&'static str, usize); 4] {
+        [
+            ("batch", self.batch),
+            ("rows", self.rows()),
+            ("source_length", self.source_length),
+            ("target_length", self.target_length),
+        ]
+    }
+
     /// The size of a named dimension of the encoder.
     fn of_encoder(&self, dimension: &str) -> usize {
         match dimension {
@@ -119,15 +128,7 @@ pub fn write(
     }
     facts.insert("interface".into(), interface(caller, Cache::Fixed).into());
     facts.extend(fingerprint.map(|fingerprint| ("model".into(), spell_fingerprint(&fingerprint))));
-    let Sizes { batch, source_length, target_length, .. } = sizes;
-    for (key, size) in [
-        ("batch", batch),
-        ("rows", sizes.rows()),
-        ("source_length", source_length),
-        ("target_length", target_length),
-    ] {
-        facts.insert(key.into(), size.to_string());
-    }
+    facts.extend(sizes.facts().map(|(key, size)| (key.into(), size.to_string())));
     let facts: String = facts.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
     write_atomically(&folder.join(FACTS), facts.as_bytes())
 }
