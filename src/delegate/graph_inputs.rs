@@ -84,13 +84,3 @@ fn floats(name: &'static str, shape: Vec<usize>, values: Vec<f32>) -> GraphInput
 fn integers(name: &'static str, values: Vec<u32>) -> GraphInput {
     GraphInput { name, shape: vec![values.len()], values: Values::Integers(values) }
 }
-
-impl Values {
-    /// Bytes, of four each.
-    pub fn bytes(&self) -> u64 {
-        4 * match self {
-            Self::F32(values) => values.len(),
-            Self::Integers(values) => values.len(),
-        } as u64
-    }
-}

@@ -26,7 +26,7 @@ mod compiled;
 mod cpu;
 #[cfg(feature = "gpu")]
 pub mod gpu;
-#[cfg(feature = "tflite")]
+#[cfg(any(feature = "ort", feature = "tflite"))]
 mod graph_inputs;
 #[cfg(feature = "ort")]
 pub mod ort;

@@ -9,6 +9,9 @@ use crate::delegate::{Engine, Placement, Step, failed};
 use crate::error::Result;
 use crate::model::{Model, SessionShape};
 
+/// The encoder and the step of the decoder.
+pub type Graphs = [Box<dyn Graph>; 2];
+
 /// Runs the graphs of a model.
 pub struct GraphEngine {
     encoder: Box<dyn Graph>,
@@ -40,7 +43,7 @@ impl GraphEngine {
         model: &Arc<Model>,
         shape: &SessionShape,
         sizes: Sizes,
-        [encoder, decoder_step]: [Box<dyn Graph>; 2],
+        [encoder, decoder_step]: Graphs,
         placement: Placement,
     ) -> Result<Self> {
         let vocabulary = model.spec().target_vocabulary;
@@ -94,8 +97,12 @@ fn pairs(
 }
 
 /// Sets the input of `graph` that has the name of `input`, and gives its bytes; 0 where the graph has none.
-fn write(graph: &mut dyn Graph, input: &GraphInput) -> Result<u64> {
+fn write(graph: &mut dyn Graph, input: &GraphInput) -> Result<usize> {
     let Some(i) = graph.inputs().iter().position(|tensor| tensor.name == input.name) else { return Ok(0) };
+    let Tensor { name, shape, .. } = &graph.inputs()[i];
+    if *shape != input.shape {
+        return Err(failed(format!("{name} is {shape:?}, not {:?}: export the graphs again", input.shape)));
+    }
     match &input.values {
         Made::F32(values) => graph.write(i, Values::F32(values))?,
         Made::Integers(values) => {
@@ -103,7 +110,7 @@ fn write(graph: &mut dyn Graph, input: &GraphInput) -> Result<u64> {
             graph.write(i, Values::I32(&values))?;
         }
     }
-    Ok(input.values.bytes())
+    Ok(graph.inputs()[i].bytes())
 }
 
 impl Engine for GraphEngine {
@@ -145,7 +152,7 @@ impl Engine for GraphEngine {
             graph.feed_back(output, input)?;
         }
         self.rows = step.tokens.len();
-        self.placement.to_device = written;
+        self.placement.to_device = written as u64;
         self.placement.from_device = 4 * self.logits.len() as u64;
         Ok(())
     }

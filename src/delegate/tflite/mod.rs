@@ -24,9 +24,8 @@ use super::{Delegate, Engine, Placement, Probe, Setting};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Model, SessionShape};
 use classic::{Classic, Kernels};
-use engine::GraphEngine;
+use engine::{GraphEngine, Graphs};
 use exported::Exported;
-use graph::Graph;
 use library::LibraryChoice;
 use litert::{Accelerators, Hardware, LiteRt};
 
@@ -114,7 +113,7 @@ impl TfLite {
     }
 
     /// The encoder and the step of `exported`, loaded, and where they run.
-    fn load(&self, exported: &Exported, threads: usize) -> Result<([Box<dyn Graph>; 2], [String; 2])> {
+    fn load(&self, exported: &Exported, threads: usize) -> Result<(Graphs, Placement)> {
         let files = [&exported.encoder, &exported.decoder_step];
         match &self.runtime {
             Runtime::LiteRt(accelerators) => {
@@ -128,14 +127,16 @@ impl TfLite {
                     true => format!("LiteRT's {devices}"),
                     false => format!("LiteRT's {devices}, with what it cannot run on LiteRT's own kernels"),
                 };
-                let places = [place(encoder.accelerated), place(step.accelerated)];
-                Ok(([Box::new(encoder), Box::new(step)], places))
+                let (encoder_place, decoder) = (place(encoder.accelerated), place(step.accelerated));
+                let placement = Placement { encoder: encoder_place, decoder, ..Placement::default() };
+                Ok(([Box::new(encoder), Box::new(step)], placement))
             }
             Runtime::Classic(kernels) => {
                 let runtime = Classic::new(classic::RELEASE.load(&self.library)?)?;
                 let [encoder, step] = files.map(|file| runtime.open(file, kernels, threads));
                 let place = spell(kernels);
-                Ok(([Box::new(encoder?), Box::new(step?)], [place.clone(), place]))
+                let placement = Placement { encoder: place.clone(), decoder: place, ..Placement::default() };
+                Ok(([Box::new(encoder?), Box::new(step?)], placement))
             }
         }
     }
@@ -184,8 +185,7 @@ impl Delegate for TfLite {
         };
         let exported = Exported::find(folder, model)?;
         exported.sizes.check(shape)?;
-        let (graphs, [encoder, decoder]) = self.load(&exported, shape.threads)?;
-        let placement = Placement { encoder, decoder, ..Placement::default() };
+        let (graphs, placement) = self.load(&exported, shape.threads)?;
         Ok(Box::new(GraphEngine::new(model, shape, exported.sizes, graphs, placement)?))
     }
 }
