@@ -258,13 +258,14 @@ mod tests {
         let y = graph.gemm(x, weight, None, false, true);
         graph.output("y", y);
         let steps = |values: [i8; 6]| values.map(|step| step as u8).to_vec();
-        for (weights, scales, data) in [
-            (Weights::PerChannel, vec![2.0 / 127.0, 1.0, 1.0], steps([64, -127, 0, 0, 0, 127])),
-            (Weights::PerTensor, vec![1.0], steps([1, -2, 0, 0, 0, 127])),
+        for (weights, version, scales, data) in [
+            (Weights::PerChannel, 12, vec![2.0 / 127.0, 1.0, 1.0], steps([64, -127, 0, 0, 0, 127])),
+            (Weights::PerTensor, 9, vec![1.0], steps([1, -2, 0, 0, 0, 127])),
         ] {
             let model = converted(&graph, weights);
             assert_eq!(builtins(&model), [Builtin::FullyConnected(weights)]);
-            let Operator { inputs, .. } = &model.operators[0];
+            let Operator { builtin, inputs, .. } = &model.operators[0];
+            assert_eq!(builtin.numbers().1, version);
             let matrix = &model.tensors[inputs[1] as usize];
             assert_eq!((matrix.element_type, &matrix.scales), (ElementType::I8, &scales));
             assert_eq!(model.buffers[matrix.buffer.unwrap()], data);
