@@ -149,10 +149,10 @@ fn weighted_sums<const B: usize, const N: usize>(
     let mut sums = [[0.0; N]; B];
     for i in 0..n {
         let row = values.part(i, from, B * N);
-        for b in 0..B {
+        for (b, sums) in sums.iter_mut().enumerate() {
             let (weight, row) = (weights[b][i], &row[b * N..][..N]);
             for n in 0..N {
-                sums[b][n] += weight * row[n];
+                sums[n] += weight * row[n];
             }
         }
     }
