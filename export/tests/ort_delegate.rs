@@ -16,7 +16,7 @@ use siskin::tensor::AlignedBytes;
 use siskin::{ErrorKind, Model, Result, TranslateOptions, Translator};
 use siskin_export::checkpoint::{Checkpoint, Tensor};
 use siskin_export::onnx::export::{Options, write};
-use siskin_export::onnx::inference::{Cache, Interface};
+use siskin_export::onnx::inference::{Cache, Caller};
 use siskin_export::onnx::serialize::Storage;
 use siskin_export::onnx::transformer::{Regularization, emit};
 use siskin_export::quantize::{Precision, write_model};
@@ -34,7 +34,7 @@ const F32_ERROR: f32 = 1e-3;
 /// The flavours of graphs that the delegate runs. Providers for accelerators want fixed shapes: OpenVINO refuses growing
 /// caches, and gives wrong numbers for them where the CPU may help out.
 fn flavours() -> Vec<Options> {
-    let flavour = |cache, storage| Options { interface: Interface::Delegate(cache), storage };
+    let flavour = |cache, storage| Options { caller: Caller::Delegate, cache, storage };
     let (growing, fixed) = (Cache::Growing, Cache::Fixed);
     match delegate_name().as_str() {
         "ort:cpu" => vec![
@@ -149,7 +149,7 @@ fn graphs_that_are_not_of_this_model_are_refused() {
     };
     refused(&folder.0, "there are no graphs in");
     refused(folder.export(&other, &checkpoint.tensors, flavours()[0]), "another model file");
-    let tokens = Options { interface: Interface::Tokens, ..flavours()[0] };
+    let tokens = Options { caller: Caller::Program, ..flavours()[0] };
     refused(folder.export(&mine, &checkpoint.tensors, tokens), "`--for delegate`");
     std::fs::write(folder.0.join("encoder.onnx"), b"no graph").unwrap();
     refused(&folder.0, "ONNX Runtime answered");
@@ -170,7 +170,7 @@ fn openvino_with_growing_caches_is_refused_with_and_without_the_cpu() {
     let model = Arc::new(Model::open(&path).unwrap());
     let (_, tensors) = read_model(&path).unwrap();
     let folder = Folder::new("growing");
-    let growing = Options { interface: Interface::Delegate(Cache::Growing), storage: Storage::F32 };
+    let growing = Options { caller: Caller::Delegate, cache: Cache::Growing, storage: Storage::F32 };
     let graphs = folder.export(&model, &tensors, growing).display().to_string();
     for (fallback, words) in
         [("refuse", "fallback to CPU EP has been explicitly disabled"), ("cpu", "wrong numbers")]
@@ -251,7 +251,7 @@ fn a_shipped_model_gives_the_outputs_of_the_cpu() {
             "| {} | {:?}, {:?} | {} of {total} | {} of {total} | {:.3} (f32: {:.6}) | {time:.2} ({cpu_time:.2}) |",
             delegate_name(),
             options.storage,
-            options.interface,
+            options.cache,
             total - differ.len(),
             total - differ_wide.len(),
             test.worst_difference,

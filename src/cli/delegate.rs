@@ -58,8 +58,13 @@ impl DelegateArguments {
 /// named.
 pub(super) fn with_graphs(name: &str, settings: &[Setting], file: &Path) -> Vec<Setting> {
     let mut settings = settings.to_vec();
-    if name.starts_with("ort:") && !settings.iter().any(|(key, _)| key == "graphs") {
-        settings.push(("graphs".to_owned(), file.with_extension("onnx").display().to_string()));
+    let extension = match name.split(':').next() {
+        Some("ort") => "onnx",
+        Some("litert" | "tflite") => "tflite",
+        _ => return settings,
+    };
+    if !settings.iter().any(|(key, _)| key == "graphs") {
+        settings.push(("graphs".to_owned(), file.with_extension(extension).display().to_string()));
     }
     settings
 }

@@ -1,13 +1,13 @@
 //! `siskin-export onnx`: from a checkpoint or a model file to graphs for ONNX Runtime.
 
 use crate::onnx::export::{self, Options};
-use crate::onnx::inference::{Cache, Interface};
+use crate::onnx::inference::{Cache, Caller};
 use crate::onnx::serialize::Storage;
 use crate::train::warm_start::read_model;
 use clap::{Args, ValueEnum};
-use siskin::format::File;
+use siskin::format::{File, Fingerprint};
 use siskin::{Error, ErrorKind, Model, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Arguments of `siskin-export onnx`.
 #[derive(Args)]
@@ -26,20 +26,21 @@ pub struct Arguments {
     out: PathBuf,
     /// Who runs the graphs
     #[arg(long = "for", value_enum, default_value = "programs", value_name = "WHOM")]
-    caller: Caller,
+    caller: CallerArgument,
     /// How the weights lie in the file
     #[arg(long, value_enum, default_value = "f32")]
     weights: WeightsArgument,
-    /// For a delegate: how keys and values of written tokens are kept
+    /// How keys and values of written tokens are kept
     #[arg(long, value_enum, default_value = "growing", value_name = "HOW")]
     cache: CacheArgument,
 }
 
+/// Who runs graphs, on the command line.
 #[derive(Clone, Copy, ValueEnum)]
-enum Caller {
+pub enum CallerArgument {
     /// Any program: token ids go in
     Programs,
-    /// `siskin --delegate ort:...`, with the model file that they are made from: embeddings go in
+    /// A delegate of `siskin`, with the model file that they are made from: embeddings go in
     Delegate,
 }
 
@@ -67,28 +68,50 @@ enum CacheArgument {
 /// When the model cannot be read, or a file cannot be written.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let (spec, tensors) = read_model(&arguments.checkpoint)?;
-    let fingerprint = match Model::open(&arguments.checkpoint) {
-        Ok(model) => Some(File::parse(model.bytes())?.fingerprint()),
-        Err(error) if error.kind() == ErrorKind::NotAModel => None,
-        Err(error) => return Err(error),
-    };
-    let interface = match (arguments.caller, arguments.cache) {
-        (Caller::Programs, _) => Interface::Tokens,
-        (Caller::Delegate, _) if fingerprint.is_none() => {
-            let message = "a delegate runs a model file: quantize the checkpoint first, and export that file";
-            return Err(Error::new(ErrorKind::InvalidOption, message));
-        }
-        (Caller::Delegate, CacheArgument::Growing) => Interface::Delegate(Cache::Growing),
-        (Caller::Delegate, CacheArgument::Fixed) => Interface::Delegate(Cache::Fixed),
+    let fingerprint = fingerprint(&arguments.checkpoint)?;
+    let caller = arguments.caller.of_model(fingerprint)?;
+    let cache = match arguments.cache {
+        CacheArgument::Growing => Cache::Growing,
+        CacheArgument::Fixed => Cache::Fixed,
     };
     let storage = match arguments.weights {
         WeightsArgument::F32 => Storage::F32,
         WeightsArgument::F16 => Storage::F16,
         WeightsArgument::Int8 => Storage::Int8,
     };
-    export::write(&spec, &tensors, fingerprint, Options { interface, storage }, &arguments.out)?;
+    export::write(&spec, &tensors, fingerprint, Options { caller, cache, storage }, &arguments.out)?;
     for file in [export::ENCODER, export::DECODER_STEP, export::WEIGHTS] {
         println!("{}", arguments.out.join(file).display());
     }
     Ok(())
+}
+
+impl CallerArgument {
+    /// Whom it means, with the fingerprint of the model.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOption`] for a delegate without a fingerprint.
+    pub fn of_model(self, fingerprint: Option<Fingerprint>) -> Result<Caller> {
+        match (self, fingerprint) {
+            (Self::Programs, _) => Ok(Caller::Program),
+            (Self::Delegate, Some(_)) => Ok(Caller::Delegate),
+            (Self::Delegate, None) => {
+                let message =
+                    "a delegate runs a model file: quantize the checkpoint first, and export that file";
+                Err(Error::new(ErrorKind::InvalidOption, message))
+            }
+        }
+    }
+}
+
+/// What a delegate knows a model file by; a checkpoint has none.
+///
+/// # Errors
+/// When the file is damaged.
+pub fn fingerprint(path: &Path) -> Result<Option<Fingerprint>> {
+    match Model::open(path) {
+        Ok(model) => Ok(Some(File::parse(model.bytes())?.fingerprint())),
+        Err(error) if error.kind() == ErrorKind::NotAModel => Ok(None),
+        Err(error) => Err(error),
+    }
 }

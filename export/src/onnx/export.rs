@@ -1,7 +1,7 @@
 //! A model as files that ONNX Runtime runs without this crate.
 
 use super::graph::Graph;
-use super::inference::{Cache, Interface, decoder_step, encoder};
+use super::inference::{Cache, Caller, decoder_step, encoder, interface};
 use super::serialize::{Storage, Weights};
 use crate::checkpoint::{Tensor, spec_words};
 use crate::quantize::check_schema;
@@ -21,10 +21,18 @@ pub const WEIGHTS: &str = "weights.bin";
 /// What is written.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// What the graphs leave to their caller.
-    pub interface: Interface,
+    /// Who runs the graphs.
+    pub caller: Caller,
+    /// How they keep keys and values of written tokens.
+    pub cache: Cache,
     /// How matrices lie in the file of weights.
     pub storage: Storage,
+}
+
+/// The tensors that a model file may hold as int8.
+pub fn matrices(spec: &ModelSpec) -> BTreeSet<String> {
+    let matrices = schema(spec).into_iter().filter(|entry| entry.layout == Layout::Panels);
+    matrices.map(|entry| entry.name).collect()
 }
 
 /// Writes the two graphs of a model and the file of their weights to `folder`, which is made if it is not there. Both
@@ -42,21 +50,15 @@ pub fn write(
 ) -> Result<()> {
     check_schema(spec, tensors)?;
     std::fs::create_dir_all(folder).map_err(|e| Error::io(format!("making {}", folder.display()), e))?;
-    let Options { interface, storage } = options;
-    let matrices = schema(spec).into_iter().filter(|entry| entry.layout == Layout::Panels);
-    let matrices: BTreeSet<String> = matrices.map(|entry| entry.name).collect();
+    let Options { caller, cache, storage } = options;
+    let matrices = matrices(spec);
     let storage = |name: &str| if matrices.contains(name) { storage } else { Storage::F32 };
     let weights = Weights::new(WEIGHTS, tensors, storage);
     let mut facts = spec_words(spec)?;
-    let words = match interface {
-        Interface::Tokens => "tokens",
-        Interface::Delegate(Cache::Growing) => "delegate, growing cache",
-        Interface::Delegate(Cache::Fixed) => "delegate, fixed cache",
-    };
-    facts.insert("interface".into(), words.into());
+    facts.insert("interface".into(), interface(caller, cache).into());
     facts.extend(fingerprint.map(|fingerprint| ("model".into(), spell_fingerprint(&fingerprint))));
     let model = |graph: Graph| graph.to_onnx_with_weights(&weights, &facts);
     write_atomically(&folder.join(WEIGHTS), weights.bytes())?;
-    write_atomically(&folder.join(ENCODER), &model(encoder(spec, interface)?))?;
-    write_atomically(&folder.join(DECODER_STEP), &model(decoder_step(spec, interface)?))
+    write_atomically(&folder.join(ENCODER), &model(encoder(spec, caller)?))?;
+    write_atomically(&folder.join(DECODER_STEP), &model(decoder_step(spec, caller, cache)?))
 }

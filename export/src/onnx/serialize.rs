@@ -61,12 +61,9 @@ impl Weights {
                 Storage::F32 => bytes.extend(values.iter().flat_map(|x| x.to_le_bytes())),
                 Storage::F16 => bytes.extend(values.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes())),
                 Storage::Int8 => {
-                    for row in values.chunks_exact(tensor.dims[1]) {
-                        let scale = row.iter().fold(0f32, |most, x| most.max(x.abs())) / GREATEST;
-                        let step = if scale > 0.0 { scale } else { 1.0 };
-                        bytes.extend(row.iter().map(|x| (x / step).round_ties_even() as i8 as u8));
-                        scales.push(scale);
-                    }
+                    let (steps, of_rows) = int8_rows(values, tensor.dims[1]);
+                    bytes.extend(steps);
+                    scales = of_rows;
                 }
             }
             let span = start..bytes.len();
@@ -79,6 +76,18 @@ impl Weights {
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
+}
+
+/// `values` as int8, two's complement, and the scale of each `columns` of them.
+pub fn int8_rows(values: &[f32], columns: usize) -> (Vec<u8>, Vec<f32>) {
+    let (mut bytes, mut scales) = (Vec::with_capacity(values.len()), Vec::new());
+    for row in values.chunks_exact(columns) {
+        let scale = row.iter().fold(0f32, |most, x| most.max(x.abs())) / GREATEST;
+        let step = if scale > 0.0 { scale } else { 1.0 };
+        bytes.extend(row.iter().map(|x| (x / step).round_ties_even() as i8 as u8));
+        scales.push(scale);
+    }
+    (bytes, scales)
 }
 
 impl Graph {

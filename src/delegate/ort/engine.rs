@@ -9,7 +9,8 @@ use std::fmt::Display;
 
 use super::graphs::{Cache, Graphs};
 use super::provider::Memory;
-use crate::delegate::{Embeddings, Engine, Placement, Step, failed};
+use crate::delegate::graph_inputs::{GraphInput, GraphInputs, Values};
+use crate::delegate::{Engine, Placement, Step, failed};
 use crate::error::{Error, Result};
 use crate::model::{Model, SessionShape};
 
@@ -18,10 +19,8 @@ type Inputs<'a> = Vec<(Cow<'a, str>, SessionInputValue<'a>)>;
 /// Runs the graphs of a model.
 pub struct OrtEngine {
     graphs: Graphs,
-    embeddings: Embeddings,
+    host: GraphInputs,
     shape: SessionShape,
-    /// D.
-    width: usize,
     /// What every step reads of the source: keys and values of each layer, and the mask [B, S].
     memory: Vec<(String, DynValue)>,
     /// Sentences in it.
@@ -40,7 +39,7 @@ impl OrtEngine {
     /// An engine for batches of at most `shape`, computing at `place`.
     ///
     /// # Errors
-    /// Those of [`Embeddings::new`].
+    /// Those of [`Embeddings::new`](crate::model::Embeddings::new).
     pub fn new(
         model: &Arc<Model>,
         shape: &SessionShape,
@@ -50,9 +49,8 @@ impl OrtEngine {
     ) -> Result<Self> {
         Ok(Self {
             graphs,
-            embeddings: Embeddings::new(Arc::clone(model), shape)?,
+            host: GraphInputs::new(model, shape)?,
             shape: *shape,
-            width: model.spec().d_model,
             memory: Vec::new(),
             sentences: 0,
             past: Vec::new(),
@@ -74,29 +72,10 @@ impl OrtEngine {
     /// The inputs of a step that say which rows it has and where they stand.
     fn step_inputs(&mut self, step: &Step<'_>) -> Result<Vec<(String, DynValue)>> {
         let rows = self.rows(step.tokens.len());
-        let mut x = vec![0.0; rows * self.width];
-        self.embeddings.target(step.tokens, step.position, &mut x[..step.tokens.len() * self.width]);
-        let padded = |values: &[u32]| {
-            let padding = std::iter::repeat_n(0, rows - values.len());
-            values.iter().map(|&value| i64::from(value)).chain(padding).collect::<Vec<_>>()
-        };
-        let positions = |one: &dyn Fn(usize) -> bool| {
-            (0..self.shape.target_length).map(|i| f32::from(u8::from(one(i)))).collect::<Vec<_>>()
-        };
-        let length = self.shape.target_length;
-        let at = step.position;
-        let mut inputs = vec![
-            ("embeddings".to_owned(), tensor(vec![rows, self.width], x)?),
-            ("parents".to_owned(), integers(padded(step.parents))?),
-            ("sentences".to_owned(), integers(padded(step.sentences))?),
-            ("position".to_owned(), integers(vec![at as i64])?),
-            ("past_mask".to_owned(), tensor(vec![length], positions(&|i| i < at))?),
-            ("slot".to_owned(), tensor(vec![length], positions(&|i| i == at))?),
-        ];
-        // A graph lacks the inputs that its model has no use for.
-        let known = |name: &str| self.graphs.step.inputs().iter().any(|input| input.name() == name);
-        inputs.retain(|(name, _)| known(name));
-        Ok(inputs)
+        let made = self.host.step(step, rows, self.shape.target_length).into_iter();
+        let known =
+            |input: &GraphInput| self.graphs.step.inputs().iter().any(|known| known.name() == input.name);
+        made.filter(known).map(value).collect()
     }
 }
 
@@ -107,15 +86,8 @@ impl Engine for OrtEngine {
             Cache::Growing => (sources.len(), longest),
             Cache::Fixed => (self.shape.batch, self.shape.source_length),
         };
-        let mut x = vec![0.0; batch * length * self.width]; // [B, S, D]
-        let mut mask = vec![0.0; batch * length]; // [B, S]
-        for (i, source) in sources.iter().enumerate() {
-            let first = i * length;
-            self.embeddings.source(source, &mut x[first * self.width..][..source.len() * self.width]);
-            mask[first..first + source.len()].fill(1.0);
-        }
-        let mask = tensor(vec![batch, length], mask)?;
-        let x = tensor(vec![batch, length, self.width], x)?;
+        let [x, mask] = self.host.encoder(sources, batch, length);
+        let ((_, x), (_, mask)) = (value(x)?, value(mask)?);
         let inputs: Inputs<'_> =
             vec![("embeddings".into(), (&x).into()), ("source_mask".into(), (&mask).into())];
         let outputs = self.graphs.encoder.run(inputs).map_err(|error| answered("encoding", &error))?;
@@ -193,14 +165,17 @@ fn empty_past(step: &Session, rows: usize, length: usize) -> Result<Vec<(String,
     caches.map(empty).collect()
 }
 
-fn tensor(shape: Vec<usize>, values: Vec<f32>) -> Result<DynValue> {
-    let tensor = Tensor::from_array((shape, values)).map_err(|error| answered("making an input", &error))?;
-    Ok(tensor.into_dyn())
-}
-
-fn integers(values: Vec<i64>) -> Result<DynValue> {
-    let tensor = Tensor::from_array((vec![values.len()], values));
-    Ok(tensor.map_err(|error| answered("making an input", &error))?.into_dyn())
+/// An input as ONNX Runtime takes it, with its name.
+fn value(input: GraphInput) -> Result<(String, DynValue)> {
+    let GraphInput { name, shape, values } = input;
+    let value = match values {
+        Values::F32(values) => Tensor::from_array((shape, values)).map(Tensor::into_dyn),
+        Values::Integers(values) => {
+            let values: Vec<i64> = values.into_iter().map(i64::from).collect();
+            Tensor::from_array((shape, values)).map(Tensor::into_dyn)
+        }
+    };
+    Ok((name.to_owned(), value.map_err(|error| answered("making an input", &error))?))
 }
 
 /// Bytes of a tensor.
