@@ -8,11 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Prints why a call failed and ends the program. */
-static void check(siskin_status status, siskin_error *error) {
+/* Prints why a call failed and ends the program. The call sets `error` when the argument is already evaluated. */
+static void check(siskin_status status, siskin_error *const *error) {
     if (status != SISKIN_OK) {
-        fprintf(stderr, "translate: %s\n", siskin_error_message(error));
-        siskin_error_free(error);
+        fprintf(stderr, "translate: %s\n", siskin_error_message(*error));
+        siskin_error_free(*error);
         exit(EXIT_FAILURE);
     }
 }
@@ -47,19 +47,19 @@ int main(int argc, char **argv) {
         return EXIT_FAILURE;
     }
     count = (size_t)argc - 2;
-    check(siskin_model_map(argv[1], &model, &error), error);
+    check(siskin_model_map(argv[1], &model, &error), &error);
     fprintf(stderr, "Siskin %s on %s\n", siskin_version(), siskin_model_isa(model));
 
     /* What the model asks for, but two alternatives from a beam of four, within 64 MB of working memory. */
-    check(siskin_model_options(model, &options, sizeof options, &error), error);
+    check(siskin_model_options(model, &options, sizeof options, &error), &error);
     options.beam = 4;
     options.n_best = 2;
     options.max_memory = 64000000;
-    check(siskin_translator_new(model, &options, &translator, &error), error);
+    check(siskin_translator_new(model, &options, &translator, &error), &error);
 
     /* All texts together. */
     check(siskin_translator_translate_batch(translator, (const char *const *)argv + 2, NULL, count, &result, &error),
-          error);
+          &error);
     for (index = 0; index < siskin_result_count(result); index++) {
         print_alternatives(result, index);
     }
@@ -68,7 +68,7 @@ int main(int argc, char **argv) {
     /* One text, printed while it grows. */
     check(siskin_translator_translate_streaming(translator, argv[2], SISKIN_NUL_TERMINATED, print_part, stdout,
                                                 &result, &error),
-          error);
+          &error);
     printf("\n");
     siskin_result_free(result);
 

@@ -22,8 +22,9 @@ struct Free {
 template <typename T>
 using Handle = std::unique_ptr<T, Free>;
 
-// An exception with the message of `error`, unless the call went well.
-void check(siskin_status status, siskin_error *error) {
+// An exception with the message of `error`, unless the call went well. By reference: the call that sets it may be evaluated
+// behind it.
+void check(siskin_status status, siskin_error *const &error) {
     if (status != SISKIN_OK) {
         std::string message = siskin_error_message(error);
         siskin_error_free(error);

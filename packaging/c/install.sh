@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the C libraries for Linux and installs them with their header and pkg-config file, as cargo-c lays them out:
 #   packaging/c/install.sh [--prefix DIR] [--destdir DIR] [--target TRIPLE] [--small]
-# --small is for size: without learning; the standard library is built without messages (`rustup component add rust-src`), by
+# --small is for size: without learning and int4 weights; the standard library is built without messages (`rustup component add rust-src`), by
 # options of the compiler that are not stable; a defect ends the process.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -12,7 +12,7 @@ while [ $# -gt 0 ]; do
         --prefix) prefix=$2; shift ;;
         --destdir) destdir=$2; shift ;;
         --target) target=$2; shift ;;
-        --small) build=(--profile small --features capi -Z build-std=std,panic_abort -Z build-std-features=) ;;
+        --small) build=(--profile small --no-default-features --features capi -Z build-std=std,panic_abort -Z build-std-features=) ;;
         *) sed -n '2,5s/^# *//p' "$0" >&2; exit 2 ;;
     esac
     shift

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../.."
 target=$1 architecture=$2 features=cli
 [ "${3-}" != --serve ] || features=serve
 largest=2300000 # bytes of the program
-[ "$architecture-$features" != arm64-cli ] || largest=1650000
+[ "$architecture-$features" != arm64-cli ] || largest=1500000
 
 source packaging/small.sh
 # Every ARMv7 that is meant has NEON; Rust's target leaves it out.

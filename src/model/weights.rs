@@ -116,12 +116,20 @@ impl Weights {
     /// The weights in `file` for `spec`, with those of `adapter` in their place or beside them.
     ///
     /// # Errors
-    /// [`ErrorKind::Schema`], naming every missing, misshaped and extra tensor.
+    /// [`ErrorKind::Schema`], naming every missing, misshaped and extra tensor, or for int4 weights the feature that the
+    /// library was built without.
     pub fn bind(file: &File<'_>, adapter: Option<&File<'_>>, spec: &ModelSpec) -> Result<Self> {
         // A layer has tensors of its own: what is made here is not larger than what the file accounts for.
         let (layers, tensors) = (spec.encoder_layers + spec.decoder_layers, file.tensors().len());
         if layers > tensors {
             let message = format!("the spec has {layers} layers, the file no more than {tensors} tensors");
+            return Err(Error::new(ErrorKind::Schema, message));
+        }
+        let is_int4 = |tensor: Tensor<'_>| tensor.tensor.dtype == Dtype::I4;
+        if !cfg!(feature = "int4")
+            && [file].into_iter().chain(adapter).any(|file| file.tensors().iter().any(is_int4))
+        {
+            let message = "there are int4 weights, and this library was built without the feature `int4`";
             return Err(Error::new(ErrorKind::Schema, message));
         }
         let mut binder = Binder::new(Some(file), adapter);
@@ -223,15 +231,10 @@ impl<'a> Binder<'a> {
     fn tensor(&mut self, name: &str, shape: &[usize], layout: Layout) -> Stored {
         self.wanted.push(SchemaEntry { name: name.into(), shape: shape.into(), layout });
         let tensor = self.model_tensor(name, shape, layout);
-        let stored = match self.adapter_tensor(name, shape, layout) {
+        match self.adapter_tensor(name, shape, layout) {
             Some(tensor) => Stored { tensor, origin: Origin::Adapter },
             None => Stored { tensor, origin: Origin::Model },
-        };
-        if stored.tensor.dtype == Dtype::I4 && !cfg!(feature = "int4") {
-            self.problems
-                .push(format!("{name} is int4, and this library was built without the feature `int4`"));
         }
-        stored
     }
 
     /// The adapter's tensor `name`, if it has one.

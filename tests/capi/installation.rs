@@ -4,11 +4,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
+use siskin::tensor::Dtype;
+
+use crate::programs::{assert_refused, check_contract};
+use crate::support::{random_model, specs};
+
 const AARCH64: &str = "aarch64-unknown-linux-gnu";
 
 /// Most bytes of the shared library on x86-64, and of that which is built for size.
 const LARGEST: u64 = 1_500_000;
-const LARGEST_SMALL: u64 = 770_000;
+const LARGEST_SMALL: u64 = 600_000;
 
 /// The root of the repository.
 pub fn root() -> &'static Path {
@@ -150,10 +155,12 @@ fn the_libraries_are_small_and_have_their_version() {
 }
 
 #[test]
-fn what_is_built_for_size_is_small() {
+fn what_is_built_for_size_is_small_and_names_what_it_lacks() {
     let Some(installation) = Installation::small() else { return };
     installation.check_size(LARGEST_SMALL);
-    crate::programs::check_contract(&mut Command::new(
-        installation.compile("tests/capi/contract.c", Link::Shared),
-    ));
+    let int4 = scratch("int4.siskin");
+    std::fs::write(&int4, random_model(&specs::marian(), 1, Dtype::I4)).unwrap();
+    let program = installation.compile("examples/c/translate.c", Link::Shared);
+    assert_refused(Command::new(program).arg(int4).arg("a"), "without the feature `int4`");
+    check_contract(&mut Command::new(installation.compile("tests/capi/contract.c", Link::Shared)));
 }

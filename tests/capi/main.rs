@@ -5,3 +5,5 @@
 mod header;
 mod installation;
 mod programs;
+#[path = "../support/mod.rs"]
+mod support;

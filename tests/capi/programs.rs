@@ -82,11 +82,20 @@ fn the_examples_give_what_the_library_gives_and_lose_nothing() {
         assert_eq!(run_c(&mut Command::new(&c)), expected_of_c());
         let cpp = installation.compile("examples/cpp/translate.cpp", link);
         assert_eq!(run_cpp(&mut Command::new(&cpp)), expected_of_cpp());
+        assert_refused(Command::new(&c).args(["/no/such/model", "a"]), "/no/such/model");
+        assert_refused(Command::new(&cpp).arg("/no/such/model"), "/no/such/model");
         if has(&["valgrind"], "leaks and wrong accesses of the examples") {
             assert_eq!(run_c(&mut valgrind(&c)), expected_of_c());
             assert_eq!(run_cpp(&mut valgrind(&cpp)), expected_of_cpp());
         }
     }
+}
+
+/// Asserts that the program fails with a message that has the `words`.
+pub fn assert_refused(program: &mut Command, words: &str) {
+    let output = program.output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && message.contains(words), "{program:?}: {message}");
 }
 
 /// Runs what checks the contract.

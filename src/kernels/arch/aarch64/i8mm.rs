@@ -15,7 +15,10 @@ use crate::tensor::{ColumnsMut, K_GROUP, PANEL_ROWS};
 pub(in crate::kernels) static NEON_I8MM: Kernels = Kernels {
     isa: Isa::NeonI8mm,
     rows: &crate::kernels::arch::portable::ROWS,
-    gemm: GemmKernels { i8: Gemm { run: gemm_i8, isa: Isa::NeonI8mm, tile: (8, 8) }, ..dotprod::GEMM },
+    gemm: GemmKernels {
+        i8: Gemm { run: gemm_i8, isa: Isa::NeonI8mm, tile: (8, 8), offset: 0 },
+        ..dotprod::GEMM
+    },
 };
 
 with_features! { target_feature(enable = "neon,dotprod,i8mm");
@@ -31,8 +34,8 @@ unsafe fn gemm_by_rows(product: &Product<'_, i8, i8>, out: ColumnsMut<'_>) {
     // SAFETY: the caller's promise.
     unsafe {
         match out.rows() {
-            1 => gemm::<dotprod::Int8, 1, 1, 2>(product, out),
-            _ => gemm::<Int8, 4, 1, 1>(product, out),
+            1 => gemm::<dotprod::Int8, 1, 1, 2, false>(product, out),
+            _ => gemm::<Int8, 4, 1, 1, false>(product, out),
         }
     }
 }

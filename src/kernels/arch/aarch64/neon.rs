@@ -21,7 +21,7 @@ pub(in crate::kernels) static NEON: Kernels = Kernels {
 };
 
 pub(super) const GEMM: GemmKernels = GemmKernels {
-    i8: Gemm { run: gemm_i8, isa: Isa::Neon, tile: (4, 8) },
+    i8: Gemm { run: gemm_i8, isa: Isa::Neon, tile: (4, 8), offset: 0 },
     i4: gemm_kernel!(Isa::Neon, target_feature(enable = "neon"); Int4<Int8<1>> [4, 1, 1]),
     f16: gemm_kernel!(Isa::Neon, target_feature(enable = "neon"); Float<f16> [4, 2, 4]),
     f32: gemm_kernel!(Isa::Neon, target_feature(enable = "neon"); Float<f32> [4, 2, 4]),
@@ -41,8 +41,8 @@ unsafe fn gemm_by_rows(product: &Product<'_, i8, i8>, out: ColumnsMut<'_>) {
     // SAFETY: the caller's promise.
     unsafe {
         match out.rows() {
-            1 => gemm::<Int8<2>, 1, 1, 2>(product, out),
-            _ => gemm::<Int8<1>, 4, 1, 1>(product, out),
+            1 => gemm::<Int8<2>, 1, 1, 2, false>(product, out),
+            _ => gemm::<Int8<1>, 4, 1, 1, false>(product, out),
         }
     }
 }
