@@ -49,7 +49,8 @@ impl DelegateArguments {
         let settings = with_graphs(&name, &self.delegate_setting, file);
         let delegate = delegate::named(&name, &settings)?;
         delegate.probe()?;
-        Ok(translator.with_delegate(delegate))
+        // Without the feature there is no other than the CPU, and its code for delegates stays out of the program.
+        Ok(if cfg!(feature = "delegate") { translator.with_delegate(delegate) } else { translator })
     }
 }
 
