@@ -207,7 +207,9 @@ fn a_shipped_model_gives_the_outputs_of_the_cpu() {
         "| delegate | weights | outputs equal | with f32 on the CPU | worst logit difference | ms a step (CPU) |"
     );
     for delegate in delegates() {
-        for &weights in kinds(&delegate) {
+        // A simulator of a GPU is slow, and computes with f32 whatever the weights are.
+        let count = if delegate == "litert:gpu" { 1 } else { 2 };
+        for &weights in &kinds(&delegate)[..count] {
             let folder = Folder::new(&format!("{delegate}shipped"));
             let on = |model: &Arc<Model>| {
                 let graphs = export_sized(&folder, model, &tensors, weights, sizes).display().to_string();
