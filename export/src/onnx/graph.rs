@@ -201,6 +201,16 @@ impl Graph {
         &self.parameters
     }
 
+    /// The products with a parameter: its name, what is multiplied with it, and what comes out. A parameter that has two is
+    /// named twice.
+    pub fn products(&self) -> Vec<(String, Value, Value)> {
+        let products = self
+            .nodes
+            .iter()
+            .filter(|node| matches!(node.op, Op::Gemm { .. }) && self.parameters.contains(&node.inputs[1]));
+        products.map(|node| (self.name(node.inputs[1]).to_owned(), node.inputs[0], node.outputs[0])).collect()
+    }
+
     /// The shape of a parameter, whose dimensions are all fixed.
     pub fn parameter_shape(&self, parameter: Value) -> Vec<usize> {
         let fixed = |dim: &Dim| match dim {
