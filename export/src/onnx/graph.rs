@@ -201,14 +201,13 @@ impl Graph {
         &self.parameters
     }
 
-    /// The products with a parameter: its name, what is multiplied with it, and what comes out. A parameter that has two is
-    /// named twice.
-    pub fn products(&self) -> Vec<(String, Value, Value)> {
+    /// The products with a parameter.
+    pub fn products(&self) -> Vec<Node> {
         let products = self
             .nodes
             .iter()
             .filter(|node| matches!(node.op, Op::Gemm { .. }) && self.parameters.contains(&node.inputs[1]));
-        products.map(|node| (self.name(node.inputs[1]).to_owned(), node.inputs[0], node.outputs[0])).collect()
+        products.cloned().collect()
     }
 
     /// The shape of a parameter, whose dimensions are all fixed.

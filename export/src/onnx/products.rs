@@ -4,7 +4,7 @@
 use super::graph::ElementType;
 use super::proto::{GraphProto, NodeProto, TensorProto};
 use super::serialize::{int, named_node};
-use super::weights::{BLOCK, Weights};
+use super::weights::{BLOCK, GREATEST, Weights};
 use std::collections::BTreeMap;
 use std::mem::take;
 
@@ -17,7 +17,8 @@ pub enum Activations<'a> {
     /// What the layers before them give.
     F32,
     /// That in unsigned integers, with one scale for all of a product's input and one for its output: QDQ graphs for NPUs.
-    /// The matrices are int8, and biases are int32.
+    /// Matrices are the int8 of their rows with one scale for all, since QNN knows no others; the scales of rows are
+    /// multiplied with what comes out.
     Quantized(Width, &'a Ranges),
 }
 
@@ -47,7 +48,7 @@ pub type Ranges = BTreeMap<String, ProductRanges>;
 pub struct ProductRanges {
     /// Those that go in.
     pub input: Range,
-    /// Those that come out.
+    /// Those that come out without a bias, and as if the greatest magnitude of every row of the matrix were 1.
     pub output: Range,
 }
 
@@ -118,23 +119,27 @@ fn over_blocks(graph: &mut GraphProto, gemm: NodeProto, weights: &Weights, bits:
     }
 }
 
-/// The product between the roundings of its input and its output.
+/// The product between the roundings of its input and its output, and what makes the rows of its matrix different.
 fn quantized(graph: &mut GraphProto, mut gemm: NodeProto, weights: &Weights, width: Width, ranges: &Ranges) {
-    let [x, matrix, bias @ ..] = &mut gemm.input[..] else { panic!("{} is no product", gemm.name) };
-    let ProductRanges { input, output } = ranges[matrix];
-    let width = width.of_product(matrix);
-    if let [bias] = bias {
-        let input_scale = input.quantization(width).0;
-        let scales = weights.stored(matrix).scales.iter().map(|scale| scale * input_scale);
-        *bias = int32_bias(graph, bias, weights, scales.collect());
-    }
+    let (x, matrix, bias) = (take(&mut gemm.input[0]), take(&mut gemm.input[1]), gemm.input.get(2).cloned());
+    let ProductRanges { input, output } = ranges[&matrix];
+    let width = width.of_product(&matrix);
     let result = take(&mut gemm.output[0]);
-    let [input_name, product] = ["input", "product"].map(|part| format!("{result}.{part}"));
-    round(graph, &take(x), &input_name, input, width);
-    *x = input_name;
-    gemm.output[0].clone_from(&product);
+    let part = |name: &str| format!("{result}.{name}");
+    let [integers, one, greatest] = ["int8", "one", "greatest"].map(|part| format!("{matrix}.{part}"));
+    graph.initializer.push(floats(&one, &[1.0 / GREATEST], vec![]));
+    let rows: Vec<f32> = weights.stored(&matrix).scales.iter().map(|scale| scale * GREATEST).collect();
+    graph.initializer.push(floats(&greatest, &rows, vec![rows.len() as i64]));
+
+    round(graph, &x, &part("input"), input, width);
+    graph.node.push(named_node("DequantizeLinear", vec![integers, one], part("matrix")));
+    gemm.input = vec![part("input"), part("matrix")];
+    gemm.output = vec![part("product")];
     graph.node.push(gemm);
-    round(graph, &product, &result, output, width);
+    round(graph, &part("product"), &part("rounded"), output, width);
+    let scaled = if bias.is_some() { part("scaled") } else { result.clone() };
+    graph.node.push(named_node("Mul", vec![part("rounded"), greatest], scaled.clone()));
+    graph.node.extend(bias.map(|bias| named_node("Add", vec![scaled, bias], result)));
 }
 
 /// Appends what makes `to` of `from`: the nearest integers, and what they stand for.
@@ -158,18 +163,9 @@ fn round(graph: &mut GraphProto, from: &str, to: &str, range: Range, width: Widt
     }
 }
 
-/// Appends a bias in int32, with the scale of its row's products for each, and gives the name of what it stands for.
-fn int32_bias(graph: &mut GraphProto, bias: &str, weights: &Weights, scales: Vec<f32>) -> String {
-    let steps = weights.floats(bias).zip(&scales).map(|(x, scale)| (x / scale).round_ties_even() as i32);
-    let steps = steps.flat_map(i32::to_le_bytes).collect();
-    let dims = vec![scales.len() as i64];
-    let scales = scales.iter().flat_map(|scale| scale.to_le_bytes()).collect();
-    let [integers, scales_name, result] = ["int32", "scales", "rounded"].map(|part| format!("{bias}.{part}"));
-    graph.initializer.push(constant(&integers, TensorProto::INT32, dims.clone(), steps));
-    graph.initializer.push(constant(&scales_name, ElementType::F32 as i32, dims, scales));
-    let node = named_node("DequantizeLinear", vec![integers, scales_name], result.clone());
-    graph.node.push(NodeProto { attribute: vec![int("axis", 0)], ..node });
-    result
+fn floats(name: &str, values: &[f32], dims: Vec<i64>) -> TensorProto {
+    let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+    constant(name, ElementType::F32 as i32, dims, bytes)
 }
 
 fn constant(name: &str, data_type: i32, dims: Vec<i64>, raw_data: Vec<u8>) -> TensorProto {

@@ -128,7 +128,7 @@ impl Graph {
     }
 }
 
-/// Takes away constants that nobody reads, and the further outputs of nodes: OpenVINO refuses a `LayerNormalization` with
+/// Takes away nodes and constants that nobody reads, and further outputs of nodes: OpenVINO refuses a `LayerNormalization` with
 /// the outputs that only gradients need.
 fn drop_unread(graph: &mut GraphProto) {
     let read = graph.node.iter().flat_map(|node| &node.input).cloned();
@@ -138,6 +138,7 @@ fn drop_unread(graph: &mut GraphProto) {
             node.output.pop();
         }
     }
+    graph.node.retain(|node| node.output.iter().any(|output| read.contains(output)));
     graph.initializer.retain(|tensor| read.contains(&tensor.name));
 }
 

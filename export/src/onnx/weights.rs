@@ -12,7 +12,7 @@ use std::ops::Range;
 const ALIGNMENT: usize = 4096;
 
 /// The greatest int8 value.
-const GREATEST: f32 = 127.0;
+pub const GREATEST: f32 = 127.0;
 
 /// Columns of a block of `MatMulNBits`: those that share a step in a model file of int4.
 pub const BLOCK: usize = siskin::tensor::I4_COLUMNS;
@@ -103,12 +103,6 @@ impl Weights {
     /// When there is none.
     pub(super) fn stored(&self, name: &str) -> &Stored {
         &self.stored[name]
-    }
-
-    /// The elements of a tensor that is stored in f32.
-    pub(super) fn floats(&self, name: &str) -> impl Iterator<Item = f32> + '_ {
-        let bytes = &self.bytes[self.stored(name).span.clone()];
-        bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes))
     }
 
     /// A parameter as it lies in the file, and what makes it f32 where it is not.

@@ -1,7 +1,7 @@
 //! What goes into and comes out of a model's products, for integers that hold it.
 
 use crate::checkpoint::Tensor;
-use crate::onnx::graph::{Graph, Op, Value};
+use crate::onnx::graph::{Constant, Graph, Op, Value};
 use crate::onnx::products::{ProductRanges, Range, Ranges};
 use crate::onnx::transformer::{Regularization, emit};
 use crate::onnxruntime;
@@ -29,7 +29,7 @@ pub fn measure_ranges(model: &Arc<Model>, tensors: &Tensors, sources: &[Vec<u32>
     }
     let spec = model.spec();
     let mut emitted = emit(spec, Regularization::default())?;
-    let names = measured_products(&mut emitted.graph);
+    let names = measured_products(&mut emitted.graph, tensors);
     let mut session = onnxruntime::session(onnxruntime::environment()?, &emitted.graph, 1)?;
     let inputs = GraphInputs::new(&emitted, spec.positions);
     let parameters = tensors.iter().map(|(name, Tensor { dims, values })| {
@@ -73,21 +73,32 @@ fn examples(model: &Arc<Model>, sources: &[Vec<u32>]) -> Result<Vec<Example>> {
 }
 
 /// Makes outputs of the extremes of each row that goes into or comes out of a product; gives the matrices.
-fn measured_products(graph: &mut Graph) -> Vec<String> {
-    let products = graph.products();
-    let mut extremes = |name: String, value: Value| {
-        let greatest = graph.row_max(value);
-        let negative = graph.unary(Op::Neg, value);
-        let least = graph.row_max(negative);
-        graph.output(&format!("{name}.greatest"), greatest);
-        graph.output(&format!("{name}.least"), least);
-    };
-    let measured = products.into_iter().map(|(name, input, output)| {
-        extremes(format!("{name}.input"), input);
-        extremes(format!("{name}.output"), output);
-        name
-    });
-    measured.collect()
+fn measured_products(graph: &mut Graph, tensors: &Tensors) -> Vec<String> {
+    let mut names = Vec::new();
+    for product in graph.products() {
+        let name = graph.name(product.inputs[1]).to_owned();
+        measure(graph, &format!("{name}.input"), product.inputs[0]);
+        let unbiased = match product.inputs.get(2) {
+            Some(&bias) => graph.sub(product.outputs[0], bias),
+            None => product.outputs[0],
+        };
+        let Tensor { dims, values } = &tensors[&name];
+        let greatest = |row: &[f32]| row.iter().fold(f32::MIN_POSITIVE, |most, x| most.max(x.abs()));
+        let greatest = values.chunks_exact(dims[1]).map(greatest).collect();
+        let greatest = graph.constant(&dims[..1], Constant::F32(greatest));
+        let output = graph.div(unbiased, greatest);
+        measure(graph, &format!("{name}.output"), output);
+        names.push(name);
+    }
+    names
+}
+
+fn measure(graph: &mut Graph, name: &str, value: Value) {
+    let greatest = graph.row_max(value);
+    graph.output(&format!("{name}.greatest"), greatest);
+    let negative = graph.unary(Op::Neg, value);
+    let least = graph.row_max(negative);
+    graph.output(&format!("{name}.least"), least);
 }
 
 /// Widens `ranges` by what a run gives.

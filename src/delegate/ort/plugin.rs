@@ -42,8 +42,9 @@ mod built_in {
             let path = self.0.canonicalize().map_err(|error| failed(format!("{place}: {error}")))?;
             let mut loaded = LOADED.lock().map_err(|_| failed("a thread ended in a panic"))?;
             if !loaded.contains(&path) {
+                // A plugin calls its provider by the name that it is registered under.
                 environment
-                    .register_ep_library(path.display().to_string(), &path)
+                    .register_ep_library(provider, &path)
                     .map_err(|error| failed(format!("{place} cannot be used as a plugin: {error}")))?;
                 loaded.push(path);
             }
