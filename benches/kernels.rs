@@ -11,7 +11,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use half::f16;
-use siskin::kernels::{Activation, Activations, Attention, Epilogue, Kernels, Keys, RowIndex, Rows};
+use siskin::kernels::{Activation, Activations, Attention, Epilogue, Kernels, RowIndex, Rows};
 use siskin::tensor::{ColumnsMut, Dtype, I4_COLUMNS, I4Block, Matrix, PANEL_ROWS, PackedMatrix, Panels};
 
 /// Outputs and inputs: an attention projection, both halves of a feed-forward block, a vocabulary.
@@ -184,16 +184,15 @@ fn rows(kernels: &Kernels) {
     report("layer_norm", seconds(|| kernels.layer_norm(black_box(&source), &source, &source, 1e-5, &mut x)));
     let (heads, width, n) = (8, 64, 30);
     let cache = vec![0.1; n * heads * width];
-    let part = Rows {
+    let rows = Rows {
         data: &cache,
         stride: heads * width,
         offset: 0,
         index: RowIndex::Range { first: 0, count: n },
     };
     let query = vec![0.2; heads * width];
-    let queries = Rows { data: &query, index: RowIndex::Range { first: 0, count: 1 }, ..part };
-    let keys = Keys::Rows(part);
-    let attention = Attention { queries, keys, values: part, heads, width, scale: 0.125, bias: None };
+    let attention =
+        Attention { query: &query, keys: rows, values: rows, heads, width, scale: 0.125, bias: None };
     let (mut p, mut out) = (vec![0.0; heads * n], vec![0.0; heads * width]);
     let time = seconds(|| kernels.attend(black_box(&attention), &mut p, &mut out));
     let macs = (2 * n * heads * width) as f64;

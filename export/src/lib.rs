@@ -12,5 +12,6 @@ pub mod onnxruntime;
 pub mod quantize;
 pub mod shortlist;
 pub mod source;
+pub mod tflite;
 pub mod tokenizer;
 pub mod train;

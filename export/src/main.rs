@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use siskin_export::cli::{
-    evaluate, golden, import, merge, onnx, ort, quantize, report, shortlist, train, vocabulary,
+    evaluate, golden, import, merge, onnx, ort, quantize, report, shortlist, tflite, train, vocabulary,
 };
 use std::process::ExitCode;
 
@@ -34,6 +34,8 @@ enum Command {
     Quantize(quantize::Arguments),
     /// Make graphs for ONNX Runtime of a checkpoint or a model file
     Onnx(onnx::Arguments),
+    /// Make graphs for TensorFlow Lite of a checkpoint or a model file
+    Tflite(tflite::Arguments),
     /// Put a lexical shortlist into a model file, for faster decoding
     Shortlist(shortlist::Arguments),
     /// Measure a model, or outputs, against references
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Command::Report(arguments) => report::run(&arguments),
         Command::Quantize(arguments) => quantize::run(&arguments),
         Command::Onnx(arguments) => onnx::run(&arguments),
+        Command::Tflite(arguments) => tflite::run(&arguments),
         Command::Shortlist(arguments) => shortlist::run(&arguments),
         Command::Evaluate(arguments) => evaluate::run(&arguments),
         Command::Ort(arguments) => ort::run(&arguments),

@@ -14,7 +14,7 @@ use siskin::pipeline::Generation;
 use siskin::tensor::AlignedBytes;
 use siskin_export::checkpoint::Checkpoint;
 use siskin_export::onnx::export::{DECODER_STEP, ENCODER, Options, WEIGHTS, write};
-use siskin_export::onnx::inference::Interface;
+use siskin_export::onnx::inference::{Cache, Caller};
 use siskin_export::onnx::products::Activations;
 use siskin_export::onnx::transformer::{Regularization, emit};
 use siskin_export::onnx::weights::Storage;
@@ -31,8 +31,12 @@ use std::sync::Arc;
 /// How far a logit may be from that of the runtime, relative to 1 plus its magnitude.
 const TOLERANCE: f32 = 1e-4;
 
-const FOR_PROGRAMS: Options =
-    Options { interface: Interface::Tokens, storage: Storage::F32, activations: Activations::F32 };
+const FOR_PROGRAMS: Options<'_> = Options {
+    caller: Caller::Program,
+    cache: Cache::Growing,
+    storage: Storage::F32,
+    activations: Activations::F32,
+};
 
 type Inputs = Vec<(String, SessionInputValue<'static>)>;
 /// A tensor's shape and elements.
@@ -69,18 +73,12 @@ impl Exported {
         let ids = Tensor::from_array((vec![batch, longest], ids)).unwrap();
         let inputs = vec![("source".to_owned(), ids.into()), ("source_mask".to_owned(), input(&mask))];
         let cross = arrays(&self.encoder.run(inputs).unwrap());
-        let mut past: Vec<(String, Array)> = self.empty_past(spec, batch);
+        let mut past: Vec<(String, Array)> = self.empty_past(spec, batch, steps);
         let mut tokens = vec![spec.decoder_start; batch];
         let mut result = Vec::new();
         for position in 0..steps {
-            let ids =
-                Tensor::from_array((vec![batch], tokens.iter().map(|&t| i64::from(t)).collect::<Vec<_>>()));
-            let position = Tensor::from_array((vec![1], vec![position as i64])).unwrap();
-            let mut inputs: Inputs = vec![
-                ("tokens".to_owned(), ids.unwrap().into()),
-                ("position".to_owned(), position.into()),
-                ("source_mask".to_owned(), input(&mask)),
-            ];
+            let mut inputs = self.step_inputs(&tokens, position, steps);
+            inputs.push(("source_mask".to_owned(), input(&mask)));
             inputs.extend(cross.iter().chain(&past).map(|(name, array)| (name.clone(), input(array))));
             let mut outputs = arrays(&self.step.run(inputs).unwrap());
             let logits = outputs.iter().position(|(name, _)| name == "logits").unwrap();
@@ -94,11 +92,32 @@ impl Exported {
         result
     }
 
-    /// What the first step is given: no keys and values, or cells of zeros.
-    fn empty_past(&self, spec: &ModelSpec, batch: usize) -> Vec<(String, Array)> {
+    /// The inputs that say what a step's tokens are and where they stand.
+    fn step_inputs(&self, tokens: &[u32], position: usize, steps: usize) -> Inputs {
+        let integers = |values: Vec<i64>| Tensor::from_array((vec![values.len()], values)).unwrap().into();
+        let positions = |one: &dyn Fn(usize) -> bool| {
+            input(&(vec![steps], (0..steps).map(|i| f32::from(u8::from(one(i)))).collect()))
+        };
+        let mut inputs = vec![
+            ("tokens".to_owned(), integers(tokens.iter().map(|&token| token.into()).collect())),
+            ("position".to_owned(), integers(vec![position as i64])),
+            ("past_mask".to_owned(), positions(&|i| i < position)),
+            ("slot".to_owned(), positions(&|i| i == position)),
+        ];
+        inputs.retain(|(name, _)| self.step_reads(name));
+        inputs
+    }
+
+    fn step_reads(&self, name: &str) -> bool {
+        self.step.inputs().iter().any(|input| input.name() == name)
+    }
+
+    /// What the first step is given: no keys and values, or room for those of `steps`, or cells of zeros.
+    fn empty_past(&self, spec: &ModelSpec, batch: usize, steps: usize) -> Vec<(String, Array)> {
         let names = self.step.inputs().iter().map(|input| input.name().to_owned());
+        let length = if self.step_reads("slot") { steps } else { 0 };
         let shape = match spec.autoregression {
-            Autoregression::SelfAttention => vec![batch, spec.heads, 0, spec.head_width],
+            Autoregression::SelfAttention => vec![batch, spec.heads, length, spec.head_width],
             Autoregression::Ssru => vec![batch, spec.d_model],
         };
         let empty = || (shape.clone(), vec![0.0; shape.iter().product()]);
@@ -150,9 +169,15 @@ fn reference(checkpoint: &Checkpoint, sources: &[Vec<u32>], steps: usize) -> Vec
 }
 
 /// Holds the exported graphs of `checkpoint` against the runtime, and returns the largest difference of logits.
-fn compare(name: &str, checkpoint: &Checkpoint, sources: &[Vec<u32>], steps: usize) -> f32 {
+fn compare(
+    name: &str,
+    checkpoint: &Checkpoint,
+    options: Options<'_>,
+    sources: &[Vec<u32>],
+    steps: usize,
+) -> f32 {
     let folder = folder(name);
-    write(&checkpoint.spec, &checkpoint.tensors, None, FOR_PROGRAMS, &folder).unwrap();
+    write(&checkpoint.spec, &checkpoint.tensors, None, options, &folder).unwrap();
     let mut exported = Exported::open(&folder);
     let found = exported.greedy(&checkpoint.spec, sources, steps);
     let mut worst = 0f32;
@@ -198,8 +223,11 @@ fn greedy_decoding_is_that_of_the_runtime() {
     let sources = [vec![3, 4, 5, 6, 2, 1, 0], vec![6, 0], vec![2, 2, 5, 0]];
     for (name, spec) in specs() {
         let spec = ModelSpec { encoder_layers: 2, decoder_layers: 2, ..spec };
-        let worst = compare(name, &checkpoint(&spec), &sources, spec.max_positions);
-        println!("{name}: {} steps, logits within {worst:.1e}", spec.max_positions);
+        for cache in [Cache::Growing, Cache::Fixed] {
+            let options = Options { cache, ..FOR_PROGRAMS };
+            let worst = compare(name, &checkpoint(&spec), options, &sources, spec.max_positions);
+            println!("{name}, {cache:?}: {} steps, logits within {worst:.1e}", spec.max_positions);
+        }
     }
 }
 
@@ -220,7 +248,7 @@ fn a_trained_model_transliterates_as_in_the_runtime() {
         ids
     };
     let sources: Vec<Vec<u32>> = words.iter().take(64).map(encode).collect();
-    let worst = compare("aren", &checkpoint, &sources, 24);
+    let worst = compare("aren", &checkpoint, FOR_PROGRAMS, &sources, 24);
     println!("aren: {} words, 24 steps, logits within {worst:.1e}", sources.len());
 }
 

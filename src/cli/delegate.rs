@@ -49,7 +49,8 @@ impl DelegateArguments {
         let settings = with_graphs(&name, &self.delegate_setting, file);
         let delegate = delegate::named(&name, &settings)?;
         delegate.probe()?;
-        Ok(translator.with_delegate(delegate))
+        // Without the feature there is no other than the CPU, and its code for delegates stays out of the program.
+        Ok(if cfg!(feature = "delegate") { translator.with_delegate(delegate) } else { translator })
     }
 }
 
@@ -57,8 +58,13 @@ impl DelegateArguments {
 /// named.
 pub(super) fn with_graphs(name: &str, settings: &[Setting], file: &Path) -> Vec<Setting> {
     let mut settings = settings.to_vec();
-    if name.starts_with("ort:") && !settings.iter().any(|(key, _)| key == "graphs") {
-        settings.push(("graphs".to_owned(), file.with_extension("onnx").display().to_string()));
+    let extension = match name.split(':').next() {
+        Some("ort") => "onnx",
+        Some("litert" | "tflite") => "tflite",
+        _ => return settings,
+    };
+    if !settings.iter().any(|(key, _)| key == "graphs") {
+        settings.push(("graphs".to_owned(), file.with_extension(extension).display().to_string()));
     }
     settings
 }

@@ -39,6 +39,9 @@ impl fmt::Display for Choice {
 /// a delegate from running is part of the reason.
 pub(super) fn choose(translator: &Translator, file: &Path) -> Result<Choice> {
     let cpu = |why: &str| Ok(Choice { name: "cpu".to_owned(), why: why.to_owned() });
+    if !cfg!(feature = "delegate") {
+        return cpu("this program was built without another");
+    }
     let options = translator.options();
     let needs_cpu = translator.model().adapter().is_some()
         || options.shortlist != ShortlistMode::Off

@@ -1,15 +1,36 @@
 //! Sampling: random tokens from the model's distribution.
 
 use alloc::vec::Vec;
-use core::cmp::Ordering;
 
 use super::frontier::{Candidate, Frontier, log_prob, nothing_left};
 use super::options::Sampling;
 use crate::error::Result;
 use crate::kernels::math;
 
-/// A token that can be drawn: its weight, at first its logit, and its column.
-pub(super) type Weighted = (f32, u32);
+/// A token that can be drawn: its weight, at first its logit, and its column. From heavy to light; of equal ones the lower
+/// column, and so the lower token, first.
+///
+/// One number, so that sorting is fast and its code small: the upper half has the bits of the weight, mapped so that they
+/// fall as it rises, the lower half has the column.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Weighted(u64);
+
+impl Weighted {
+    fn new(weight: f32, column: u32) -> Self {
+        let bits = weight.to_bits();
+        let falling = if bits >> 31 == 0 { !bits ^ 1 << 31 } else { bits };
+        Self(u64::from(falling) << 32 | u64::from(column))
+    }
+
+    fn weight(self) -> f32 {
+        let falling = (self.0 >> 32) as u32;
+        f32::from_bits(if falling >> 31 == 0 { !falling ^ 1 << 31 } else { falling })
+    }
+
+    fn column(self) -> u32 {
+        self.0 as u32
+    }
+}
 
 impl Sampling {
     /// Adds one continuation for each live hypothesis; the first step draws those of all `samples` from the one
@@ -43,16 +64,16 @@ impl Sampling {
     fn weigh(&self, logits: &[f32], weighted: &mut Vec<Weighted>) {
         weighted.clear();
         let possible = logits.iter().zip(0..).filter(|(logit, _)| **logit > f32::NEG_INFINITY);
-        weighted.extend(possible.map(|(&logit, column)| (logit, column)));
+        weighted.extend(possible.map(|(&logit, column)| Weighted::new(logit, column)));
         if self.top_k > 0 && self.top_k < weighted.len() {
-            weighted.select_nth_unstable_by(self.top_k - 1, heavier);
+            weighted.select_nth_unstable(self.top_k - 1);
             weighted.truncate(self.top_k);
-            weighted.sort_unstable_by(heavier);
+            weighted.sort_unstable();
         }
-        let largest =
-            weighted.iter().fold(f32::NEG_INFINITY, |max, &(logit, _)| if logit > max { logit } else { max });
-        for (weight, _) in weighted.iter_mut() {
-            *weight = math::exp((*weight - largest) / self.temperature);
+        let largest = weighted.iter().min().map_or(f32::NEG_INFINITY, |heaviest| heaviest.weight());
+        for weighted in weighted.iter_mut() {
+            let weight = math::exp((weighted.weight() - largest) / self.temperature);
+            *weighted = Weighted::new(weight, weighted.column());
         }
         if self.top_p < 1.0 {
             keep_nucleus(self.top_p, weighted);
@@ -68,25 +89,20 @@ impl Sampling {
 fn keep_nucleus(top_p: f32, weighted: &mut Vec<Weighted>) {
     let all = total(weighted);
     let lightest = (1.0 - f64::from(top_p)) * all / weighted.len() as f64;
-    weighted.retain(|&(weight, _)| f64::from(weight) >= lightest);
-    weighted.sort_unstable_by(heavier);
+    weighted.retain(|weighted| f64::from(weighted.weight()) >= lightest);
+    weighted.sort_unstable();
     let enough = f64::from(top_p) * all;
     let mut sum = 0.0;
-    let before = weighted.iter().position(|&(weight, _)| {
-        sum += f64::from(weight);
+    let before = weighted.iter().position(|weighted| {
+        sum += f64::from(weighted.weight());
         sum >= enough
     });
     weighted.truncate(before.map_or(weighted.len(), |last| last + 1));
 }
 
-/// From heavy to light; of equal ones the lower column, and so the lower token, first.
-fn heavier(a: &Weighted, b: &Weighted) -> Ordering {
-    b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
-}
-
 /// Sum of the weights, in the order in which they stand.
 fn total(weighted: &[Weighted]) -> f64 {
-    weighted.iter().map(|&(weight, _)| f64::from(weight)).sum()
+    weighted.iter().map(|weighted| f64::from(weighted.weight())).sum()
 }
 
 /// The column at the fraction `u` in [0, 1) of the cumulative weight.
@@ -94,9 +110,9 @@ fn pick(weighted: &[Weighted], u: f64) -> u32 {
     let target = u * total(weighted);
     let mut sum = 0.0;
     let mut last = 0;
-    for &(weight, column) in weighted.iter().filter(|(weight, _)| *weight > 0.0) {
-        sum += f64::from(weight);
-        last = column;
+    for weighted in weighted.iter().filter(|weighted| weighted.weight() > 0.0) {
+        sum += f64::from(weighted.weight());
+        last = weighted.column();
         if sum > target {
             break;
         }
@@ -122,10 +138,26 @@ fn mix(state: u64) -> u64 {
 mod tests {
     use super::*;
 
-    fn weigh(sampling: Sampling, logits: &[f32]) -> Vec<Weighted> {
+    fn weigh(sampling: Sampling, logits: &[f32]) -> Vec<(f32, u32)> {
         let mut weighted = Vec::new();
         sampling.weigh(logits, &mut weighted);
-        weighted
+        weighted.into_iter().map(|weighted| (weighted.weight(), weighted.column())).collect()
+    }
+
+    fn pick(weighted: &[(f32, u32)], u: f64) -> u32 {
+        let weighted: Vec<_> =
+            weighted.iter().map(|&(weight, column)| Weighted::new(weight, column)).collect();
+        super::pick(&weighted, u)
+    }
+
+    #[test]
+    fn heavy_tokens_are_before_light_ones_and_of_equal_ones_the_lower() {
+        let weights = [f32::INFINITY, 2.5, 1.0, f32::MIN_POSITIVE, 0.0, -0.0, -1.0, -2.5, f32::NEG_INFINITY];
+        let ordered = weights.map(|weight| [Weighted::new(weight, 3), Weighted::new(weight, u32::MAX)]);
+        assert!(ordered.as_flattened().is_sorted());
+        for ([weighted, _], weight) in ordered.into_iter().zip(weights) {
+            assert_eq!((weighted.weight().to_bits(), weighted.column()), (weight.to_bits(), 3));
+        }
     }
 
     #[test]

@@ -26,10 +26,14 @@ mod compiled;
 mod cpu;
 #[cfg(feature = "gpu")]
 pub mod gpu;
+#[cfg(any(feature = "ort", feature = "tflite"))]
+mod graph_inputs;
 #[cfg(feature = "ort")]
 pub mod ort;
 mod registry;
 mod self_test;
+#[cfg(feature = "tflite")]
+pub mod tflite;
 
 pub use crate::model::Embeddings;
 #[cfg(any(feature = "ort", feature = "cli"))]

@@ -23,6 +23,8 @@ pub struct Missing {
 const FAMILIES: &[(Missing, bool)] = &[
     (Missing { family: "gpu", feature: "gpu" }, cfg!(feature = "gpu")),
     (Missing { family: "ort", feature: "ort" }, cfg!(feature = "ort")),
+    (Missing { family: "litert", feature: "tflite" }, cfg!(feature = "tflite")),
+    (Missing { family: "tflite", feature: "tflite" }, cfg!(feature = "tflite")),
 ];
 
 /// The names of all delegates that this program was built with.
@@ -31,6 +33,8 @@ pub fn names() -> Vec<String> {
     #[cfg(feature = "ort")]
     let names =
         names.chain(super::ort::PROVIDERS.iter().map(|provider| alloc::format!("ort:{}", provider.name)));
+    #[cfg(feature = "tflite")]
+    let names = names.chain(super::tflite::NAMES.map(String::from));
     names.collect()
 }
 
@@ -61,6 +65,8 @@ pub fn named(name: &str, settings: &[Setting]) -> Result<Arc<dyn Delegate>> {
         }
         #[cfg(feature = "ort")]
         ("ort", settings) => Ok(Arc::new(super::ort::Ort::new(_provider, settings)?)),
+        #[cfg(feature = "tflite")]
+        ("litert" | "tflite", settings) => Ok(Arc::new(super::tflite::TfLite::new(name, settings)?)),
         _ => invalid(alloc::format!("there is no delegate {name}: `siskin doctor` lists them")),
     }
 }

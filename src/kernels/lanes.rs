@@ -7,6 +7,15 @@
 /// Lanes of every reduction.
 pub(super) const LANES: usize = 8;
 
+/// The lanes in the order in which [`combine`] meets them: it adds neighbours, then neighbouring sums, and so on.
+pub(super) const COMBINED: [usize; LANES] = [0, 4, 2, 6, 1, 5, 3, 7];
+
+/// The elements of a row of `width`, lane after lane in that order: as [`Kernels::scores`](super::Kernels::scores)
+/// takes them.
+pub fn lane_order(width: usize) -> impl Iterator<Item = usize> {
+    COMBINED.into_iter().flat_map(move |lane| (lane..width).step_by(LANES))
+}
+
 /// Folds `x` into eight lanes that start as `first`.
 #[inline(always)]
 pub(super) fn fold(x: &[f32], first: f32, f: impl Fn(f32, f32) -> f32) -> [f32; LANES] {

@@ -31,7 +31,8 @@ mod softmax;
 mod table;
 
 pub use activation::Activation;
-pub use attention::{Attention, Columns, Keys, QUERY_BLOCK, RowIndex, Rows};
+pub use attention::{Attention, RowIndex, Rows};
 pub use gemm::{Activations, Epilogue, Residual};
 pub use isa::Isa;
+pub use lanes::lane_order;
 pub use table::{KernelName, Kernels};

@@ -31,7 +31,7 @@ pub(super) struct RowKernels {
     pub activate: fn(Activation, &mut [f32]),
     pub gate: fn(Activation, &[f32], &mut [f32]),
     pub add: fn(&[f32], &mut [f32]),
-    pub attend: fn(&Attention<'_>, &mut [f32], &mut [f32]),
+    pub attend: fn(&Attention<'_>, fn(&mut [f32]), &mut [f32], &mut [f32]),
     pub ssru: fn(&[f32], &[f32], &[f32], &mut [f32], &mut [f32]),
 }
 
@@ -41,6 +41,8 @@ pub(super) struct GemmKernels {
     pub i4: Gemm<[i8; I4_COLUMNS], I4Block>,
     pub f16: Gemm<f32, f16>,
     pub f32: Gemm<f32, f32>,
+    /// That of [`Kernels::scores`].
+    pub scores: Gemm<f32, f32>,
 }
 
 /// A matrix product.
@@ -50,6 +52,8 @@ pub(super) struct Gemm<I, W> {
     pub isa: Isa,
     /// Rows and columns of the largest tile.
     pub tile: (usize, usize),
+    /// [`Tile::OFFSET`](super::gemm::Tile::OFFSET).
+    pub offset: i32,
 }
 
 /// Compiles functions for an instruction set: each calls its body from inside a function that has `attribute`, a
@@ -89,8 +93,9 @@ macro_rules! row_kernels {
             fn activate(activation: Activation, x: &mut [f32]) = activation::activate;
             fn gate(activation: Activation, gate_and_up: &[f32], out: &mut [f32]) = activation::gate;
             fn add(x: &[f32], out: &mut [f32]) = activation::add;
-            fn attend(attention: &Attention<'_>, probabilities: &mut [f32], out: &mut [f32])
-                = attention::attend;
+            fn attend(
+                attention: &Attention<'_>, softmax: fn(&mut [f32]), probabilities: &mut [f32], out: &mut [f32]
+            ) = attention::attend;
             fn ssru(forget: &[f32], candidate: &[f32], cell: &[f32], next: &mut [f32], hidden: &mut [f32])
                 = activation::ssru;
         }
@@ -111,17 +116,29 @@ macro_rules! row_kernels {
 }
 
 /// The [`Gemm`] of an instruction set, compiled with its features, that multiplies by a [`Tile`](super::gemm::Tile):
-/// with so many row operands and panels at once, and so many panels where there is one row only.
+/// with so many row operands and panels at once, and so many panels where there is one row only. `laned` sums are
+/// those of [`Kernels::scores`].
 macro_rules! gemm_kernel {
-    ($isa:expr, $attribute:meta; $tile:ty [$rows:literal, $panels:literal, $single:literal]) => {{
+    ($isa:expr, $attribute:meta; $tile:ty [$rows:literal, $panels:literal, $single:literal]) => {
+        gemm_kernel!($isa, $attribute; $tile [$rows, $panels, $single], laned: false)
+    };
+    (
+        $isa:expr, $attribute:meta;
+        $tile:ty [$rows:literal, $panels:literal, $single:literal], laned: $laned:literal
+    ) => {{
         use $crate::kernels::gemm::{Product, Tile, gemm};
         use $crate::kernels::table::{Gemm, with_features};
         use $crate::tensor::{ColumnsMut, PANEL_ROWS};
         with_features! { $attribute;
             fn run(product: &Product<'_, <$tile as Tile>::Input, <$tile as Tile>::Weight>, out: ColumnsMut<'_>)
-                = gemm::<$tile, $rows, $panels, $single>;
+                = gemm::<$tile, $rows, $panels, $single, $laned>;
         }
-        Gemm { run, isa: $isa, tile: ($rows * <$tile as Tile>::ROWS, $panels * PANEL_ROWS) }
+        Gemm {
+            run,
+            isa: $isa,
+            tile: ($rows * <$tile as Tile>::ROWS, $panels * PANEL_ROWS),
+            offset: <$tile as Tile>::OFFSET,
+        }
     }};
 }
 pub(super) use {gemm_kernel, row_kernels, with_features};
@@ -216,7 +233,7 @@ impl Kernels {
     /// The names of the matrix products for int8, int4, `f16` and `f32` weights. Where an instruction set has nothing better
     /// to offer for one of them, it is that of another.
     pub fn names(&self) -> [KernelName; 4] {
-        let GemmKernels { i8, i4, f16, f32 } = &self.gemm;
+        let GemmKernels { i8, i4, f16, f32, .. } = &self.gemm;
         [
             KernelName { operation: "gemm_i8i8f32", isa: i8.isa, tile: i8.tile },
             KernelName { operation: "gemm_i8i4f32", isa: i4.isa, tile: i4.tile },
@@ -225,8 +242,9 @@ impl Kernels {
         ]
     }
 
-    /// One row to int8: `x[i]` is about `values[i] * scale`, and `scale`, the greatest magnitude / 127, is returned.
-    /// `x` `[K]`, `values` [K rounded up to 4]; the padding becomes 0. Rounds to nearest, ties to even.
+    /// One row to int8: `x[i]` is about `v[i] * scale`, and `scale`, the greatest magnitude / 127, is returned. `x` `[K]`,
+    /// `values` [K rounded up to 4] become v, padded with 0, as the products of this instruction set take it: some
+    /// with a flipped sign bit, which adds 128. Rounds to nearest, ties to even.
     ///
     /// A row whose greatest magnitude is below 4e-37, where 127 divided by it is no number, counts as zero: scale 0.
     /// A row with NaN or infinity gives NaN, so that all its products are NaN.
@@ -235,7 +253,16 @@ impl Kernels {
     /// If the lengths do not fit.
     pub fn quantize(&self, x: &[f32], values: &mut [i8]) -> f32 {
         assert_eq!(values.len(), x.len().next_multiple_of(K_GROUP));
-        (self.rows.quantize)(x, values)
+        let scale = (self.rows.quantize)(x, values);
+        self.store_activations(values);
+        scale
+    }
+
+    /// Makes int8 numbers what the products of this instruction set take, or back.
+    pub(super) fn store_activations(&self, values: &mut [i8]) {
+        if self.gemm.i8.offset != 0 {
+            values.iter_mut().for_each(|value| *value ^= i8::MIN);
+        }
     }
 
     /// `out = epilogue(activations * wᵀ)` for the outputs of `panels`: `out` [M, columns of `panels`].
@@ -244,7 +271,8 @@ impl Kernels {
     /// depends on nothing but its own row and column.
     ///
     /// # Panics
-    /// If a length does not fit, or the type of the activations does not fit that of the weights.
+    /// If a length does not fit, the type of the activations does not fit that of the weights, or these are int4 and the
+    /// library was built without the feature `int4`.
     pub fn gemm(
         &self,
         activations: Activations<'_>,
@@ -253,7 +281,7 @@ impl Kernels {
         panels: Range<usize>,
         out: ColumnsMut<'_>,
     ) {
-        let (m, k) = (out.rows(), w.columns());
+        let (m, k, activate) = (out.rows(), w.columns(), self.rows.activate);
         assert!(
             panels.start <= panels.end && panels.end <= w.panels(),
             "{panels:?} of {} panels",
@@ -268,7 +296,7 @@ impl Kernels {
                 assert_eq!(inputs.len(), m, "scales of the activations");
                 let scales = Scales { inputs, weights: scales, sums };
                 (self.gemm.i8.run)(
-                    &Product { inputs: values, weights, depth, scales, epilogue, panels },
+                    &Product { inputs: values, weights, depth, scales, epilogue, activate, panels },
                     out,
                 );
             }
@@ -278,23 +306,46 @@ impl Kernels {
                 let (inputs_i8, _) = values.as_chunks();
                 let (scales, depth) = (Scales { inputs, weights: scales, sums }, k / I4_COLUMNS);
                 (self.gemm.i4.run)(
-                    &Product { inputs: inputs_i8, weights, depth, scales, epilogue, panels },
+                    &Product { inputs: inputs_i8, weights, depth, scales, epilogue, activate, panels },
                     out,
                 );
             }
             (Activations::F32 { rows: inputs }, Panels::F16(weights)) => {
                 assert_eq!(Some(inputs.len()), m.checked_mul(k), "{m} rows of {k} activations");
                 let scales = Scales::default();
-                (self.gemm.f16.run)(&Product { inputs, weights, depth: k, scales, epilogue, panels }, out);
+                (self.gemm.f16.run)(
+                    &Product { inputs, weights, depth: k, scales, epilogue, activate, panels },
+                    out,
+                );
             }
             (Activations::F32 { rows: inputs }, Panels::F32(weights)) => {
                 assert_eq!(Some(inputs.len()), m.checked_mul(k), "{m} rows of {k} activations");
                 let scales = Scales::default();
-                (self.gemm.f32.run)(&Product { inputs, weights, depth: k, scales, epilogue, panels }, out);
+                (self.gemm.f32.run)(
+                    &Product { inputs, weights, depth: k, scales, epilogue, activate, panels },
+                    out,
+                );
             }
             (Activations::F32 { .. }, _) => panic!("integer weights need int8 activations"),
             (Activations::I8 { .. }, _) => panic!("float weights need float activations"),
         }
+    }
+
+    /// The query-key products of attention: `out` [M, N] `= queries * keysᵀ`, `queries` [M, K], the keys a matrix [N, K]
+    /// of `f32`. The elements of both are in [`lane_order`](super::lane_order), so that a product has the bits that
+    /// [`attend`](Self::attend) gives it.
+    ///
+    /// # Panics
+    /// If a length does not fit, or the keys are not `f32`.
+    pub fn scores(&self, queries: &[f32], keys: &Matrix<'_>, out: &mut [f32]) {
+        let (n, depth, panels) = (keys.rows(), keys.columns(), 0..keys.panels());
+        let Panels::F32(weights) = keys.data() else { panic!("keys of {:?}", keys.dtype()) };
+        assert_eq!(queries.len() / depth, out.len() / n, "queries and rows of {n} scores");
+        assert_eq!(queries.len() % depth, 0, "queries of {depth}");
+        let (scales, epilogue) = (Scales::default(), &Epilogue::NONE);
+        let activate = self.rows.activate;
+        let product = Product { inputs: queries, weights, depth, scales, epilogue, activate, panels };
+        (self.gemm.scores.run)(&product, ColumnsMut::new(out, n));
     }
 
     /// Softmax in place, over the whole of `x`.
@@ -353,24 +404,19 @@ impl Kernels {
         (self.rows.add)(x, out);
     }
 
-    /// Attention of M query rows over n keys: `probabilities` [M, H, n], the softmax over n, and `out` \[M, H * width\],
-    /// the values weighted by them. Without keys `out` is zero. A row's numbers do not depend on the other rows.
+    /// Attention of a query over n keys: `probabilities` [H, n], the softmax over n, and `out` \[H * width\], the values
+    /// weighted by them. Without keys `out` is zero.
     ///
     /// # Panics
     /// If a length does not fit, or a row lies outside its buffer.
     pub fn attend(&self, attention: &Attention<'_>, probabilities: &mut [f32], out: &mut [f32]) {
-        let Attention { queries, keys, heads, width, .. } = attention;
-        let (m, n) = (queries.len(), keys.len());
-        assert!(
-            *heads > 0 && *width > 0 && out.len() == m * heads * width,
-            "{m} rows, {heads} heads of {width}"
-        );
-        assert!(
-            attention.values.len() == n && probabilities.len() == m * heads * n,
-            "{heads} heads, {n} keys"
-        );
-        assert!(attention.bias.is_none_or(|bias| bias.len() == m * heads * n), "length of the bias");
-        (self.rows.attend)(attention, probabilities, out);
+        let Attention { query, keys, values, heads, width, bias, .. } = attention;
+        let n = keys.len();
+        assert!(*heads > 0 && *width > 0, "{heads} heads of {width}");
+        assert!([query.len(), out.len()] == [heads * width; 2], "{heads} heads of {width}");
+        assert!(values.len() == n && probabilities.len() == heads * n, "{heads} heads, {n} keys");
+        assert!(bias.is_none_or(|bias| bias.len() == heads * n), "length of the bias");
+        (self.rows.attend)(attention, self.rows.softmax, probabilities, out);
     }
 
     /// One step of the SSRU (Kim et al. 2019), all `[D]`: `f = sigmoid(forget)`,

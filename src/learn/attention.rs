@@ -12,7 +12,7 @@ use core::ops::Range;
 
 use super::network::Network;
 use super::parameters::Gradients;
-use crate::kernels::{Attention, Keys, RowIndex, Rows};
+use crate::kernels::{Attention, RowIndex, Rows};
 use crate::nn::{Direction, RelativeBias, distance_bucket};
 
 /// Which rows attend to which.
@@ -74,12 +74,12 @@ impl Network<'_> {
     fn attend_row(&self, heads: &Heads, sight: &Sight<'_>, seen: &Seen, context: &mut [f32]) -> Vec<f32> {
         let (width, count) = (self.spec.inner_width(), seen.keys.len());
         let index = RowIndex::Range { first: seen.keys.start, count };
-        let rows = |data, index| Rows { data, stride: width, offset: 0, index };
+        let rows = |data| Rows { data, stride: width, offset: 0, index };
         let bias = sight.bias.map(|bias| self.biases(bias, seen));
         let attention = Attention {
-            queries: rows(&heads.query, RowIndex::Range { first: seen.row, count: 1 }),
-            keys: Keys::Rows(rows(&heads.key, index)),
-            values: rows(&heads.value, index),
+            query: &heads.query[seen.row * width..][..width],
+            keys: rows(&heads.key),
+            values: rows(&heads.value),
             heads: self.spec.heads,
             width: self.spec.head_width,
             scale: self.spec.attention_scale,

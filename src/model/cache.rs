@@ -1,16 +1,20 @@
 //! What a batch is at a step: its packed sources, its hypotheses, and which cached rows each of them reads.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::plan::Plan;
 use crate::error::Result;
+use crate::nn::Heads;
+use crate::tensor::PANEL_ROWS;
 
 /// The batch that is being decoded: sources packed one behind the other.
 pub(super) struct Sources {
     /// All tokens \[N\].
     pub tokens: Vec<u32>,
-    /// Where each sentence starts, and N at the end.
-    starts: Vec<u32>,
+    /// Where each sentence starts, and N at the end: its row, and the same if every sentence is filled up to whole
+    /// panels.
+    starts: [Vec<u32>; 2],
     /// The longest source that the session was made for.
     pub capacity: usize,
 }
@@ -21,44 +25,73 @@ impl Sources {
     /// # Errors
     /// As [`Plan::zeroed`].
     pub fn new(plan: &Plan, capacity: usize) -> Result<Self> {
-        let mut sources =
-            Self { tokens: plan.zeroed(plan.tokens)?, starts: plan.zeroed(plan.batch + 1)?, capacity };
+        let starts = [plan.zeroed(plan.batch + 1)?, plan.zeroed(plan.batch + 1)?];
+        let mut sources = Self { tokens: plan.zeroed(plan.tokens)?, starts, capacity };
         sources.clear();
         Ok(sources)
     }
 
     /// Number of sentences.
     pub fn len(&self) -> usize {
-        self.starts.len() - 1
+        self.starts[0].len() - 1
     }
 
     /// Forgets all sentences.
     pub fn clear(&mut self) {
         self.tokens.clear();
-        self.starts.clear();
-        self.starts.push(0);
+        for starts in &mut self.starts {
+            starts.clear();
+            starts.push(0);
+        }
     }
 
     /// Packs a sentence behind the others.
     pub fn push(&mut self, sentence: &[u32]) {
         self.tokens.extend_from_slice(sentence);
-        self.starts.push(self.tokens.len() as u32);
+        for (starts, multiple) in self.starts.iter_mut().zip([1, PANEL_ROWS]) {
+            let last = starts[starts.len() - 1];
+            starts.push(last + sentence.len().next_multiple_of(multiple) as u32);
+        }
     }
 
     /// First token and number of tokens of a sentence.
     pub fn span(&self, sentence: usize) -> (usize, usize) {
-        let (start, end) = (self.starts[sentence] as usize, self.starts[sentence + 1] as usize);
+        let [start, end] = [sentence, sentence + 1].map(|i| self.starts[0][i] as usize);
         (start, end - start)
+    }
+
+    /// The length of the longest sentence.
+    pub fn longest(&self) -> usize {
+        (0..self.len()).map(|sentence| self.span(sentence).1).max().unwrap_or(0)
+    }
+
+    /// Where the [panels](Heads::pack) of a sentence's keys and values are, those of all sentences one behind the other.
+    pub fn panels(&self, heads: Heads, sentence: usize) -> Range<usize> {
+        let [start, end] = [sentence, sentence + 1].map(|i| {
+            let [row, padded] = [&self.starts[0], &self.starts[1]].map(|starts| starts[i] as usize);
+            let (keys, values) = heads.panel_elements(row, padded);
+            keys + values
+        });
+        start..end
+    }
+
+    /// Packs keys and values of every sentence, which lie side by side in `rows` [N, stride] from `offset` on.
+    pub fn pack(&self, heads: Heads, rows: &[f32], stride: usize, offset: usize, panels: &mut [f32]) {
+        for sentence in 0..self.len() {
+            let (first, count) = self.span(sentence);
+            let rows = &rows[first * stride..(first + count) * stride];
+            heads.pack(rows, stride, offset, &mut panels[self.panels(heads, sentence)]);
+        }
     }
 
     /// The sentence that packed row `row` belongs to.
     pub fn sentence_of(&self, row: usize) -> usize {
-        self.starts.partition_point(|&start| start as usize <= row) - 1
+        self.starts[0].partition_point(|&start| start as usize <= row) - 1
     }
 
     /// Position of packed row `row` in its sentence.
     pub fn position(&self, row: usize) -> usize {
-        row - self.starts[self.sentence_of(row)] as usize
+        row - self.span(self.sentence_of(row)).0
     }
 }
 

@@ -5,10 +5,10 @@ use super::cache::{Hypotheses, Sources};
 use super::embeddings::embed;
 use super::spec::ModelSpec;
 use super::weights::{Decoder, History};
-use crate::kernels::{Activation, Attention, Columns, Keys, Residual, RowIndex, Rows};
+use crate::kernels::{Activation, Attention, Residual, RowIndex, Rows};
 use crate::nn::{
-    Alignments, AttendRows, Context, CrossAttention, FfnBuffers, Norm, Queries, SelfAttention, Ssru,
-    SsruRows, attend_rows, columns_stride, to_columns,
+    Alignments, AttendRows, Attended, Context, CrossAttention, FfnBuffers, Norm, SelfAttention, Ssru,
+    SsruRows, attend_history, attend_sentences,
 };
 
 /// Keys and values of the memory, for every layer of the decoder: computed once a batch from `buffers.x` [N, D].
@@ -16,20 +16,16 @@ pub(super) fn remember(
     ctx: &Context<'_>,
     spec: &ModelSpec,
     decoder: &Decoder,
-    n: usize,
+    sources: &Sources,
     buffers: &mut Buffers,
 ) {
     let Buffers { x, quantized, wide, memory, .. } = buffers;
-    let inner = spec.inner_width();
+    let (n, inner) = (sources.tokens.len(), spec.inner_width());
     let (x, both) = (&x[..n * spec.d_model], &mut wide[..n * 2 * inner]); // [N, 2 I]
     for (layer, memory) in decoder.layers.iter().zip(memory) {
         let projection = &layer.cross_attention.key_value;
         projection.forward(ctx, x, quantized, Activation::Identity, Residual::None, both);
-        let (keys, values) = memory.split_at_mut(columns_stride(n) * inner); // [I, N], [N, I]
-        to_columns(both, 2 * inner, 0, keys);
-        for (value, both) in values.chunks_exact_mut(inner).zip(both.chunks_exact(2 * inner)) {
-            value.copy_from_slice(&both[inner..]);
-        }
+        sources.pack(spec.attention_heads(), both, 2 * inner, 0, memory);
     }
 }
 
@@ -55,9 +51,12 @@ pub(super) fn step(
     let (d, m) = (spec.d_model, tokens.len());
     let step = Step { ctx, spec, decoder, sources, hypotheses };
 
-    let Buffers { x, normed, positions, .. } = &mut *buffers;
-    let x = &mut x[..m * d]; // [M, D]
-    embed(ctx, &decoder.side, positions, tokens, |_| hypotheses.position(), normed, x);
+    let Buffers { x, normed, positions, biases, .. } = &mut *buffers;
+    let (x, position) = (&mut x[..m * d], hypotheses.position()); // [M, D]
+    embed(ctx, &decoder.side, positions, tokens, |_| position, normed, x);
+    if let Some(relative) = &decoder.side.relative {
+        relative.write(ctx, position, 0, &mut biases[..spec.heads * (position + 1)]);
+    }
     for (i, layer) in decoder.layers.iter().enumerate() {
         match &layer.history {
             History::SelfAttention(block) => step.self_attention(block, i, m, buffers),
@@ -82,8 +81,8 @@ impl Step<'_> {
     fn self_attention(&self, block: &SelfAttention, layer: usize, m: usize, buffers: &mut Buffers) {
         let Self { ctx, spec, hypotheses, .. } = self;
         let (d, inner, order) = (spec.d_model, spec.inner_width(), spec.norm_order);
-        let stride = buffers.attention_stride;
-        let Buffers { x, normed, wide, narrow, quantized, attention, history, .. } = buffers;
+        let room = buffers.attention_room;
+        let Buffers { x, normed, wide, narrow, quantized, attention, biases, history, .. } = buffers;
         let (x, qkv, context) = (&mut x[..m * d], &mut wide[..m * 3 * inner], &mut narrow[..m * inner]);
         let input = order.enter(ctx, &block.norm, x, normed);
         block.qkv.forward(ctx, input, quantized, Activation::Identity, Residual::None, qkv);
@@ -92,33 +91,23 @@ impl Step<'_> {
         for (row, qkv) in qkv.chunks_exact(3 * inner).enumerate() {
             history[hypotheses.slot(row) * 2 * inner..][..2 * inner].copy_from_slice(&qkv[inner..]);
         }
-        let rows = AttendRows {
-            bias: self.decoder.side.relative.as_ref(),
-            scratch: attention,
-            stride,
-            out: context,
-            width: inner,
-            alignments: None,
-        };
+        let relative = self.decoder.side.relative.as_ref();
+        let bias = relative.map(|_| &biases[..spec.heads * (hypotheses.position() + 1)]);
         let (qkv, history) = (&*qkv, history.as_slice());
-        attend_rows(ctx, rows, |row| {
+        let heads = spec.attention_heads();
+        let rows = AttendRows { heads, scratch: attention, room, out: context, alignments: None };
+        attend_history(ctx, rows, |row| {
             let index = RowIndex::List(hypotheses.ancestry(row));
             let part = |offset| Rows { data: history, stride: 2 * inner, offset, index };
-            let attention = Attention {
-                queries: Rows {
-                    data: qkv,
-                    stride: 3 * inner,
-                    offset: 0,
-                    index: RowIndex::Range { first: row, count: 1 },
-                },
-                keys: Keys::Rows(part(0)),
+            Attention {
+                query: &qkv[row * 3 * inner..][..inner],
+                keys: part(0),
                 values: part(inner),
                 heads: spec.heads,
                 width: spec.head_width,
                 scale: spec.attention_scale,
-                bias: None,
-            };
-            Queries { attention, position: hypotheses.position() }
+                bias,
+            }
         });
         block.output.forward(ctx, context, quantized, Activation::Identity, Residual::Add, x);
         order.leave(ctx, &block.norm, x, normed);
@@ -148,7 +137,7 @@ impl Step<'_> {
     fn cross_attention(&self, block: &CrossAttention, layer: usize, m: usize, buffers: &mut Buffers) {
         let Self { ctx, spec, sources, hypotheses, .. } = self;
         let (d, inner, order) = (spec.d_model, spec.inner_width(), spec.norm_order);
-        let attention_stride = buffers.attention_stride;
+        let (heads, room) = (spec.attention_heads(), buffers.attention_room);
         let Buffers { x, normed, wide, narrow, quantized, attention, memory, alignments, .. } = buffers;
         let (x, query, context) = (&mut x[..m * d], &mut wide[..m * inner], &mut narrow[..m * inner]);
         let input = order.enter(ctx, &block.norm, x, normed);
@@ -157,34 +146,11 @@ impl Step<'_> {
         let keep = layer + 1 == self.decoder.layers.len() && !alignments.is_empty();
         let longest = sources.capacity;
         let alignments = keep.then(|| Alignments { rows: &mut alignments[..m * longest], longest });
-        let rows = AttendRows {
-            bias: None,
-            scratch: attention,
-            stride: attention_stride,
-            out: context,
-            width: inner,
-            alignments,
-        };
-        let (query, stride) = (&*query, columns_stride(sources.tokens.len())); // [M, I]
-        let (keys, values) = memory[layer].split_at(stride * inner); // [I, N], [N, I]
-        attend_rows(ctx, rows, |row| {
-            let (first, count) = sources.span(hypotheses.sentence(row));
-            let index = RowIndex::Range { first, count };
-            let attention = Attention {
-                queries: Rows {
-                    data: query,
-                    stride: inner,
-                    offset: 0,
-                    index: RowIndex::Range { first: row, count: hypotheses.rows_beside(row) },
-                },
-                keys: Keys::Columns(Columns { data: keys, stride, first, count }),
-                values: Rows { data: values, stride: inner, offset: 0, index },
-                heads: spec.heads,
-                width: spec.head_width,
-                scale: spec.attention_scale,
-                bias: None,
-            };
-            Queries { attention, position: 0 }
+        let rows = AttendRows { heads, scratch: attention, room, out: context, alignments };
+        attend_sentences(ctx, rows, query, None, &|row| {
+            let sentence = hypotheses.sentence(row);
+            let (rows, (_, keys)) = (hypotheses.rows_beside(row), sources.span(sentence));
+            Attended { rows, panels: &memory[layer][sources.panels(heads, sentence)], keys, position: 0 }
         });
         block.output.forward(ctx, context, quantized, Activation::Identity, Residual::Add, x);
         order.leave(ctx, &block.norm, x, normed);

@@ -7,7 +7,7 @@ use super::spec::{Autoregression, ModelSpec, Positions, Presence};
 use super::verification::ENOUGH;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Shortlist;
-use crate::nn::{FFN_ROWS, FfnShape, attention_scratch, columns_stride};
+use crate::nn::{FFN_ROWS, FfnShape, attention_scratch};
 use crate::tensor::{Dtype, Element, K_GROUP, PANEL_ROWS, PackedMatrix};
 use crate::threads::{MAX_THREADS, Pool};
 
@@ -69,11 +69,13 @@ pub(super) struct Plan {
     pub quantized_rows: usize,
     /// Rows narrowed to the rank of an adapter.
     pub narrowed: usize,
-    /// Attention weights and biases of a row.
-    pub attention_stride: usize,
+    /// What a thread needs for attention.
+    pub attention_room: usize,
     /// The same for all threads.
     pub attention_scratch: usize,
-    /// Keys [I, N] and values [N, I] of a memory, one decoder layer.
+    /// Biases of attention by distance [H, distances].
+    pub biases: usize,
+    /// Keys and values of a memory as panels, one decoder layer.
     pub memory: usize,
     /// Keys and values, or cells, of what was written, one decoder layer.
     pub history: usize,
@@ -165,7 +167,11 @@ impl Plan {
             FfnShape::Plain => (f, 0),
             FfnShape::Gated => (2 * f, f),
         };
-        let attention_stride = product([spec.heads, longest]);
+        let heads = spec.attention_heads();
+        let attention_room = attention_scratch(heads, longest);
+        let padded = product([shape.batch, PANEL_ROWS - 1]).saturating_add(tokens);
+        let (keys, values) = heads.panel_elements(tokens, padded);
+        let distances = shape.source_length.saturating_mul(2).max(shape.target_length);
         // An SSRU has the cells of two steps and no keys and values.
         let (cells, history, ancestry) = match spec.autoregression {
             Autoregression::SelfAttention => {
@@ -193,12 +199,13 @@ impl Plan {
                 .max(product([ffn_rows, quantized_width(f)])),
             quantized_rows: most.max(verified),
             narrowed: product([most, rank]),
-            attention_stride,
-            attention_scratch: product([
-                shape.threads.clamp(1, MAX_THREADS),
-                attention_scratch(attention_stride),
-            ]),
-            memory: product([columns_stride(tokens).saturating_add(tokens), i]),
+            attention_room,
+            attention_scratch: product([shape.threads.clamp(1, MAX_THREADS), attention_room]),
+            biases: match spec.positions {
+                Positions::Relative { .. } => product([spec.heads, distances]),
+                _ => 0,
+            },
+            memory: keys.saturating_add(values),
             history,
             ancestry,
             logits: product([rows, columns]).max(product([verified, PANEL_ROWS])),
@@ -243,13 +250,14 @@ impl Plan {
             (1, self.quantized_rows),
             (1, self.narrowed),
             (1, self.attention_scratch),
+            (1, self.biases),
             (self.layers, self.memory),
             (self.layers, self.history),
             (1, self.logits),
             (1, self.positions),
             (1, self.alignments),
         ];
-        let integers = [(2, self.ancestry), (3, self.rows), (1, self.tokens), (1, self.batch + 1)];
+        let integers = [(2, self.ancestry), (3, self.rows), (1, self.tokens), (2, self.batch + 1)];
         let words: u64 =
             floats.iter().chain(&integers).map(|&(count, size)| count as u64 * size as u64).sum();
         let lists = 2 * self.layers * size_of::<Vec<f32>>();

@@ -105,7 +105,7 @@ impl Session {
         }
         let (ctx, weights) = (self.model.context(&self.pool), &self.model.weights);
         encoder::encode(&ctx, spec, &weights.encoder, &self.sources, &mut self.buffers);
-        decoder::remember(&ctx, spec, &weights.decoder, self.sources.tokens.len(), &mut self.buffers);
+        decoder::remember(&ctx, spec, &weights.decoder, &self.sources, &mut self.buffers);
         self.restart();
         Ok(())
     }

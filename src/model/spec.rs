@@ -5,7 +5,7 @@ use alloc::format;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Metadata, MetadataBuilder};
 use crate::kernels::Activation;
-use crate::nn::{FfnShape, NormOrder, Sinusoid, SinusoidLayout, SinusoidTimescale};
+use crate::nn::{FfnShape, Heads, NormOrder, Sinusoid, SinusoidLayout, SinusoidTimescale};
 
 /// The shape of an encoder-decoder Transformer, in blocks: families exist only where models are imported.
 #[derive(Clone, Debug, PartialEq)]
@@ -210,6 +210,11 @@ impl ModelSpec {
     /// I, the width of queries, keys and values.
     pub fn inner_width(&self) -> usize {
         self.heads * self.head_width
+    }
+
+    /// What every attention is divided into.
+    pub(crate) fn attention_heads(&self) -> Heads {
+        Heads { count: self.heads, width: self.head_width, scale: self.attention_scale }
     }
 
     /// Reads the spec section of a file.

@@ -223,10 +223,15 @@ impl<'a> Binder<'a> {
     fn tensor(&mut self, name: &str, shape: &[usize], layout: Layout) -> Stored {
         self.wanted.push(SchemaEntry { name: name.into(), shape: shape.into(), layout });
         let tensor = self.model_tensor(name, shape, layout);
-        match self.adapter_tensor(name, shape, layout) {
+        let stored = match self.adapter_tensor(name, shape, layout) {
             Some(tensor) => Stored { tensor, origin: Origin::Adapter },
             None => Stored { tensor, origin: Origin::Model },
+        };
+        if stored.tensor.dtype == Dtype::I4 && !cfg!(feature = "int4") {
+            self.problems
+                .push(format!("{name} is int4, and this library was built without the feature `int4`"));
         }
+        stored
     }
 
     /// The adapter's tensor `name`, if it has one.

@@ -14,8 +14,8 @@ mod ssru;
 mod stored;
 
 pub use attention::{
-    Alignments, AttendRows, CrossAttention, Queries, SelfAttention, attend_rows, attention_scratch,
-    columns_stride, to_columns,
+    Alignments, AttendRows, Attended, Biases, CrossAttention, Heads, SelfAttention, attend_history,
+    attend_sentences, attention_scratch,
 };
 pub use embedding::Embedding;
 pub use ffn::{FFN_ROWS, FeedForward, FfnBuffers, FfnShape};

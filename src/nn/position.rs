@@ -83,20 +83,17 @@ pub enum Direction {
 }
 
 impl RelativeBias {
-    /// Writes the biases of the query at `query` towards `keys` keys that start at position 0, to `out` [H, keys].
-    pub fn write(&self, ctx: &Context<'_>, query: usize, keys: usize, out: &mut [f32]) {
+    /// Writes the biases of a query at `before` towards `before + 1 + after` keys that start at position 0, to `out`
+    /// [H, keys]; they depend on the distance alone.
+    pub fn write(&self, ctx: &Context<'_>, before: usize, after: usize, out: &mut [f32]) {
         let table = self.table.rows(ctx);
-        let heads = table.len() / self.buckets;
+        let (heads, keys) = (table.len() / self.buckets, before + 1 + after);
         for key in 0..keys {
-            let biases = &table[self.bucket(query, key) * heads..][..heads];
-            for (head, &bias) in biases.iter().enumerate() {
+            let bucket = distance_bucket(self.direction, self.buckets, self.max_distance, before, key);
+            for (head, &bias) in table[bucket * heads..][..heads].iter().enumerate() {
                 out[head * keys + key] = bias;
             }
         }
-    }
-
-    fn bucket(&self, query: usize, key: usize) -> usize {
-        distance_bucket(self.direction, self.buckets, self.max_distance, query, key)
     }
 }
 
@@ -126,9 +123,6 @@ pub fn distance_bucket(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::{Layout, Shape, TensorRef};
-    use crate::nn::Origin;
-    use crate::tensor::Dtype;
 
     #[test]
     fn sinusoids_follow_their_formulas() {
@@ -156,25 +150,19 @@ mod tests {
 
     #[test]
     fn buckets_are_exact_near_and_logarithmic_far() {
-        let shape = Shape::new(&[32, 1]).expect("a shape");
-        let (dtype, layout) = (Dtype::F32, Layout::Rows);
-        let tensor = TensorRef { dtype, layout, shape, values: 0..0, scales: 0..0, sums: 0..0 };
-        let table = Stored { tensor, origin: Origin::Model };
-        let bias =
-            |direction| RelativeBias { table: table.clone(), buckets: 32, max_distance: 128, direction };
+        let [both, back] = [Direction::Both, Direction::Back]
+            .map(|direction| move |query, key| distance_bucket(direction, 32, 128, query, key));
         // Distances and buckets of the T5 code: both ways 16 buckets a side, 8 of them exact.
-        let both = bias(Direction::Both);
         for (distance, bucket) in
             [(0, 0), (7, 7), (8, 8), (16, 10), (32, 12), (64, 14), (127, 15), (5000, 15)]
         {
-            assert_eq!(both.bucket(distance, 0), bucket, "{distance} back");
+            assert_eq!(both(distance, 0), bucket, "{distance} back");
             let ahead = if distance == 0 { 0 } else { 16 + bucket };
-            assert_eq!(both.bucket(0, distance), ahead, "{distance} ahead");
+            assert_eq!(both(0, distance), ahead, "{distance} ahead");
         }
-        let back = bias(Direction::Back);
         for (distance, bucket) in [(0, 0), (15, 15), (16, 16), (32, 21), (64, 26), (128, 31), (9000, 31)] {
-            assert_eq!(back.bucket(distance, 0), bucket, "{distance} back, decoder");
+            assert_eq!(back(distance, 0), bucket, "{distance} back, decoder");
         }
-        assert_eq!(back.bucket(3, 9), 0);
+        assert_eq!(back(3, 9), 0);
     }
 }

@@ -39,19 +39,19 @@ impl Cancellation {
 }
 
 /// An observer whose search a [`Cancellation`] can end.
-pub(super) struct Cancellable<'a, O> {
-    pub observer: &'a mut O,
+pub(super) struct Cancellable<'a> {
+    pub observer: &'a mut dyn Observer,
     pub cancellation: Cancellation,
 }
 
-impl<O> Cancellable<'_, O> {
+impl Cancellable<'_> {
     /// An error where the request is to end.
     pub fn check(&self) -> Result<()> {
         if self.cancellation.is_cancelled() { Err(cancelled()) } else { Ok(()) }
     }
 }
 
-impl<O: Observer> Observer for Cancellable<'_, O> {
+impl Observer for Cancellable<'_> {
     fn on_tokens(&mut self, sentence: usize, tokens: &[u32]) -> ControlFlow<()> {
         self.observer.on_tokens(sentence, tokens)
     }

@@ -5,8 +5,9 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::TranslateOptions;
+use super::scorer::Runner;
 use super::verified::run_verified;
-use crate::decode::{DecodeOptions, Hypotheses, Observer, Request, Scorer, Search, Setup};
+use crate::decode::{DecodeOptions, Hypotheses, Observer, Request, Search, Setup};
 use crate::delegate::{Compiled, Delegate};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Alignment, Model, Session, SessionShape, ShortlistMode};
@@ -14,23 +15,8 @@ use crate::threads::Pool;
 
 /// What computes, and the search over it.
 pub(super) struct Engine {
-    runner: Runner,
+    runner: Box<dyn Runner>,
     search: Search,
-}
-
-/// Who computes logits.
-enum Runner {
-    Session(Box<Session>),
-    Delegate(Box<Compiled>),
-}
-
-impl Runner {
-    fn shape(&self) -> &SessionShape {
-        match self {
-            Self::Session(session) => session.shape(),
-            Self::Delegate(compiled) => compiled.shape(),
-        }
-    }
 }
 
 /// A full batch holds sources of so many tokens, and fewer where they are longer: then more rows make no product faster,
@@ -71,7 +57,7 @@ impl Engine {
                 let engine = |_| {
                     let session = Session::with_pool(Arc::clone(model), shape, Arc::clone(pool))?;
                     let search = Search::new(model.kernels(), decode.clone(), setup)?;
-                    Ok(Self { runner: Runner::Session(Box::new(session)), search })
+                    Ok(Self { runner: Box::new(session), search })
                 };
                 return (0..demand.engines).map(engine).collect();
             }
@@ -109,15 +95,12 @@ impl Engine {
         let (_, shape, setup) = plan(model, options, &decode, &demand)?;
         let compiled = delegate.compile(model, &shape)?;
         let search = Search::new(model.kernels(), decode, setup)?;
-        Ok(Self { runner: Runner::Delegate(Box::new(compiled)), search })
+        Ok(Self { runner: Box::new(compiled), search })
     }
 
     /// The engine of the delegate, if that computes.
     pub fn compiled(&self) -> Option<&Compiled> {
-        match &self.runner {
-            Runner::Session(_) => None,
-            Runner::Delegate(compiled) => Some(compiled),
-        }
+        self.runner.compiled()
     }
 
     /// Bytes of the engines of `demand`.
@@ -142,30 +125,21 @@ impl Engine {
     /// Searches outputs for `sources`, all of which begin with `prefix`.
     ///
     /// # Errors
-    /// Those of [`Session::encode`], or of the delegate, and of [`Search::run`].
+    /// Those of [`Runner::encode`] and [`Search::run`].
     pub fn run(
         &mut self,
         sources: &[&[u32]],
         prefix: &[u32],
-        observer: &mut impl Observer,
+        observer: &mut dyn Observer,
     ) -> Result<Vec<Hypotheses>> {
         let requests: Vec<Request<'_>> = sources.iter().map(|_| Request::new(prefix)).collect();
         let Self { runner, search } = self;
-        // One search for both, so that the code of it is there once.
-        let scorer: &mut dyn Scorer = match runner {
-            Runner::Session(session) if session.shape().shortlist == ShortlistMode::Verify => {
-                return run_verified(session, search, sources, &requests, observer);
-            }
-            Runner::Session(session) => {
-                session.encode(sources.iter().copied())?;
-                &mut **session
-            }
-            Runner::Delegate(compiled) => {
-                compiled.encode(sources)?;
-                &mut **compiled
-            }
-        };
-        search.run(scorer, &requests, observer)
+        let session = runner.session();
+        if let Some(session) = session.filter(|session| session.shape().shortlist == ShortlistMode::Verify) {
+            return run_verified(session, search, sources, &requests, observer);
+        }
+        runner.encode(sources)?;
+        search.run(&mut **runner, &requests, observer)
     }
 }
 

@@ -1,11 +1,62 @@
-//! What computes logits, as the search sees it: the model's session, or the engine of a delegate.
+//! What computes logits: the model's session, or the engine of a delegate.
 
 use core::ops::Range;
 
 use crate::decode::{Columns, Logits, Scorer};
 use crate::delegate::Compiled;
 use crate::error::Result;
-use crate::model::Session;
+use crate::model::{Session, SessionShape};
+
+/// Encodes sources and computes logits. Used as an object only: the code of the search is there once, and that of
+/// delegates only in programs that name one.
+pub(super) trait Runner: Scorer + Send + Sync {
+    /// The most that it can do at once.
+    fn shape(&self) -> &SessionShape;
+
+    /// Encodes a batch and gets ready for its first step.
+    ///
+    /// # Errors
+    /// As [`Session::encode`], and those of a delegate.
+    fn encode(&mut self, sources: &[&[u32]]) -> Result<()>;
+
+    /// The session, if it is one.
+    fn session(&mut self) -> Option<&mut Session> {
+        None
+    }
+
+    /// The engine of a delegate, if it is one.
+    fn compiled(&self) -> Option<&Compiled> {
+        None
+    }
+}
+
+impl Runner for Session {
+    fn shape(&self) -> &SessionShape {
+        Self::shape(self)
+    }
+
+    fn encode(&mut self, sources: &[&[u32]]) -> Result<()> {
+        Self::encode(self, sources.iter().copied())
+    }
+
+    fn session(&mut self) -> Option<&mut Session> {
+        Some(self)
+    }
+}
+
+impl Runner for Compiled {
+    fn shape(&self) -> &SessionShape {
+        Self::shape(self)
+    }
+
+    fn encode(&mut self, sources: &[&[u32]]) -> Result<()> {
+        Self::encode(self, sources)
+    }
+
+    fn compiled(&self) -> Option<&Compiled> {
+        Some(self)
+    }
+}
 
 impl Scorer for Session {
     fn vocabulary(&self) -> usize {

@@ -82,7 +82,10 @@ impl Translator {
     /// cannot do is an error of that request.
     #[must_use]
     pub fn with_delegate(mut self, delegate: Arc<dyn Delegate>) -> Self {
-        self.workers = Workers::new(self.options.threads, Some(delegate));
+        let make = move |model: &Arc<Model>, options: &TranslateOptions, demand| {
+            Engine::delegated(&*delegate, model, options, demand)
+        };
+        self.workers = Workers::new(self.options.threads, Some(Arc::new(make)));
         self
     }
 

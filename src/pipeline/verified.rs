@@ -15,10 +15,11 @@ pub(super) fn run_verified(
     search: &mut Search,
     sources: &[&[u32]],
     requests: &[Request<'_>],
-    observer: &mut impl Observer,
+    observer: &mut dyn Observer,
 ) -> Result<Vec<Hypotheses>> {
     session.encode(sources.iter().copied())?;
-    let mut found = search.run(session as &mut dyn Scorer, requests, &mut StepsOnly(observer))?;
+    let mut found =
+        search.run(session as &mut dyn Scorer, requests, &mut StepsOnly(observer) as &mut dyn Observer)?;
     let missed = |hypotheses: &Hypotheses| match hypotheses.scope {
         Scope::Verified { missed } if missed > 0 => Some(missed),
         _ => None,
@@ -27,7 +28,11 @@ pub(super) fn run_verified(
     if !again.is_empty() {
         session.encode_full(again.iter().map(|&i| sources[i]))?;
         let requests: Vec<Request<'_>> = again.iter().map(|&i| requests[i]).collect();
-        let hypotheses = search.run(session as &mut dyn Scorer, &requests, &mut StepsOnly(observer))?;
+        let hypotheses = search.run(
+            session as &mut dyn Scorer,
+            &requests,
+            &mut StepsOnly(observer) as &mut dyn Observer,
+        )?;
         for (i, hypotheses) in again.into_iter().zip(hypotheses) {
             let missed = missed(&found[i]).unwrap_or_default();
             found[i] = Hypotheses { scope: Scope::Redone { missed }, ..hypotheses };
@@ -43,9 +48,9 @@ pub(super) fn run_verified(
 }
 
 /// Can cancel a search and hears nothing of its tokens.
-struct StepsOnly<'a, O>(&'a mut O);
+struct StepsOnly<'a>(&'a mut dyn Observer);
 
-impl<O: Observer> Observer for StepsOnly<'_, O> {
+impl Observer for StepsOnly<'_> {
     fn on_tokens(&mut self, _sentence: usize, _tokens: &[u32]) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }

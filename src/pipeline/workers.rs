@@ -9,7 +9,7 @@ use super::cancellation::Cancellable;
 use super::engine::{Demand, Engine};
 use super::{Cancellation, TranslateOptions};
 use crate::decode::{Hypotheses, Observer, Unobserved};
-use crate::delegate::{Compiled, Delegate};
+use crate::delegate::Compiled;
 use crate::error::Result;
 use crate::model::Model;
 use crate::threads::Pool;
@@ -20,11 +20,14 @@ use crate::threads::Pool;
 /// side by side: the pool is then busy with the engines, and each computes alone.
 pub(super) struct Workers {
     pool: Arc<Pool>,
-    /// Who computes in the sessions' place: one engine for all, whatever the threads.
-    delegate: Option<Arc<dyn Delegate>>,
+    /// Makes what computes in the sessions' place: one engine for all, whatever the threads.
+    delegate: Option<Arc<MakeEngine>>,
     engines: Vec<Engine>,
     made_for: Demand,
 }
+
+/// Makes the engine of a delegate for a demand. A function as an object: programs that name no delegate have no code of it.
+pub(super) type MakeEngine = dyn Fn(&Arc<Model>, &TranslateOptions, Demand) -> Result<Engine> + Send + Sync;
 
 /// Threads work on batches of their own from so small a part of a batch for each on: with fewer rows, reading the weights
 /// once for all threads saves more than handing out every product costs.
@@ -35,13 +38,13 @@ const DELEGATED_LENGTH: usize = 64;
 
 impl Workers {
     /// Workers with `threads` threads, and no engines yet.
-    pub fn new(threads: usize, delegate: Option<Arc<dyn Delegate>>) -> Self {
+    pub fn new(threads: usize, delegate: Option<Arc<MakeEngine>>) -> Self {
         let pool = Arc::new(Pool::new(threads));
         Self { pool, delegate, engines: Vec::new(), made_for: Demand::default() }
     }
 
-    /// Who computes in the sessions' place.
-    pub fn delegate(&self) -> Option<&Arc<dyn Delegate>> {
+    /// What makes the engine that computes in the sessions' place.
+    pub fn delegate(&self) -> Option<&Arc<MakeEngine>> {
         self.delegate.as_ref()
     }
 
@@ -59,7 +62,7 @@ impl Workers {
         model: &Arc<Model>,
         options: &TranslateOptions,
         sources: &[&[u32]],
-        observer: &mut impl Observer,
+        observer: &mut dyn Observer,
     ) -> Result<Vec<Hypotheses>> {
         let prefix = prefix(model, options);
         let sources = &sources[..sources.len().min(options.batch)];
@@ -94,12 +97,14 @@ impl Workers {
             engines.iter_mut().map(|engine| Share { engine, done: Vec::new() }).collect();
         pool.each(&mut shares, |share| share.work(&queue, sources, &prefix, cancellation));
 
-        let mut done: Vec<Done> = shares.into_iter().flat_map(|share| share.done).collect();
+        let mut done: Vec<Option<Result<Vec<Hypotheses>>>> = queue.batches.iter().map(|_| None).collect();
+        for (batch, found) in shares.into_iter().flat_map(|share| share.done) {
+            done[batch] = Some(found);
+        }
         // Batches are begun in their order, so the first error is the same one whoever met it.
-        done.sort_by_key(|&(batch, _)| batch);
         let mut outputs = alloc::vec![Hypotheses::default(); sources.len()];
-        for (batch, found) in done {
-            for (&source, found) in queue.batches[batch].iter().zip(found?) {
+        for (batch, found) in queue.batches.iter().zip(done.into_iter().flatten()) {
+            for (&source, found) in batch.iter().zip(found?) {
                 outputs[source] = found;
             }
         }
@@ -130,7 +135,7 @@ impl Workers {
             self.engines.clear();
             self.made_for = Demand::default();
             self.engines = match &self.delegate {
-                Some(delegate) => alloc::vec![Engine::delegated(&**delegate, model, options, demand)?],
+                Some(make) => alloc::vec![make(model, options, demand)?],
                 None => Engine::make(model, options, &self.pool, demand)?,
             };
             self.made_for = demand;
@@ -174,7 +179,7 @@ impl Queue {
     /// no engine waits for another at the end.
     fn new(sources: &[&[u32]], engines: usize, room: impl Fn(usize) -> usize) -> Self {
         let mut order: Vec<usize> = (0..sources.len()).collect();
-        order.sort_by_key(|&source| Reverse(sources[source].len()));
+        order.sort_unstable_by_key(|&source| (Reverse(sources[source].len()), source));
         let (mut batches, mut rest) = (Vec::new(), &order[..]);
         while let Some(&longest) = rest.first() {
             let rounds = rest.len().div_ceil(room(sources[longest].len()) * engines);

@@ -26,6 +26,15 @@ fn the_doctor_lists_what_is_built_in_and_what_is_not() {
 }
 
 #[test]
+#[cfg(not(feature = "delegate"))]
+fn alone_the_cpu_is_the_fastest() {
+    let automatic = translate(&["--delegate", "auto"], b"siskin\n");
+    assert_eq!(automatic.out, translate(&[], b"siskin\n").out);
+    assert_eq!(automatic.err, "siskin: --delegate auto takes cpu: this program was built without another\n");
+}
+
+#[test]
+#[cfg(feature = "delegate")]
 fn the_fastest_is_measured_once_and_remembered() {
     let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/models/g2p-en/g2p-en.siskin");
     let cache = folder().join(format!("cache-{}", std::process::id()));

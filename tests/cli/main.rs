@@ -8,4 +8,6 @@ mod delegate;
 mod learn;
 mod manual;
 mod reports;
+#[cfg(all(feature = "tflite", target_os = "linux"))]
+mod tflite;
 mod translate;

@@ -13,5 +13,6 @@ pub mod output;
 pub mod quantize;
 pub mod report;
 pub mod shortlist;
+pub mod tflite;
 pub mod train;
 pub mod vocabulary;

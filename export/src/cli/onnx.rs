@@ -2,16 +2,16 @@
 
 use crate::golden::read_sources;
 use crate::onnx::export::{self, Options};
-use crate::onnx::inference::{Cache, Interface};
+use crate::onnx::inference::{Cache, Caller};
 use crate::onnx::products::{Activations, Ranges, Width};
 use crate::onnx::weights::Storage;
 use crate::quantize::measure_ranges;
 use crate::train::engine::Tensors;
 use crate::train::warm_start::read_model;
 use clap::{Args, ValueEnum};
-use siskin::format::File;
+use siskin::format::{File, Fingerprint};
 use siskin::{Error, ErrorKind, Model, Result, Translator};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Arguments of `siskin-export onnx`.
@@ -32,7 +32,7 @@ pub struct Arguments {
     out: PathBuf,
     /// Who runs the graphs
     #[arg(long = "for", value_enum, default_value = "programs", value_name = "WHOM")]
-    caller: Caller,
+    caller: CallerArgument,
     /// How the weights lie in the file
     #[arg(long, value_enum, default_value = "f32")]
     weights: WeightsArgument,
@@ -42,16 +42,17 @@ pub struct Arguments {
     /// Sentences to measure quantized activations by, one a line; else they are the model's golden ones
     #[arg(long, value_name = "FILE")]
     calibrate: Option<PathBuf>,
-    /// For a delegate: how keys and values of written tokens are kept
+    /// How keys and values of written tokens are kept
     #[arg(long, value_enum, default_value = "growing", value_name = "HOW")]
     cache: CacheArgument,
 }
 
+/// Who runs graphs, on the command line.
 #[derive(Clone, Copy, ValueEnum)]
-enum Caller {
+pub enum CallerArgument {
     /// Any program: token ids go in
     Programs,
-    /// `siskin --delegate ort:...`, with the model file that they are made from: embeddings go in
+    /// A delegate of `siskin`, with the model file that they are made from: embeddings go in
     Delegate,
 }
 
@@ -93,20 +94,11 @@ enum CacheArgument {
 /// When the model cannot be read, or a file cannot be written.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let (spec, tensors) = read_model(&arguments.checkpoint)?;
-    let model = match Model::open(&arguments.checkpoint) {
-        Ok(model) => Some(Arc::new(model)),
-        Err(error) if error.kind() == ErrorKind::NotAModel => None,
-        Err(error) => return Err(error),
-    };
-    let interface = match (arguments.caller, arguments.cache) {
-        (Caller::Programs, _) => Interface::Tokens,
-        (Caller::Delegate, _) if model.is_none() => {
-            return invalid(
-                "a delegate runs a model file: quantize the checkpoint first, and export that file",
-            );
-        }
-        (Caller::Delegate, CacheArgument::Growing) => Interface::Delegate(Cache::Growing),
-        (Caller::Delegate, CacheArgument::Fixed) => Interface::Delegate(Cache::Fixed),
+    let fingerprint = fingerprint(&arguments.checkpoint)?;
+    let caller = arguments.caller.of_model(fingerprint)?;
+    let cache = match arguments.cache {
+        CacheArgument::Growing => Cache::Growing,
+        CacheArgument::Fixed => Cache::Fixed,
     };
     let storage = match arguments.weights {
         WeightsArgument::F32 => Storage::F32,
@@ -115,15 +107,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         WeightsArgument::Nbits8 => Storage::Blocks8,
         WeightsArgument::Nbits4 => Storage::Blocks4,
     };
-    let ranges = arguments.ranges(model.as_ref(), &tensors)?;
+    let ranges = arguments.ranges(&tensors)?;
     let activations = match arguments.activations {
         ActivationsArgument::F32 => Activations::F32,
         ActivationsArgument::Int8 => Activations::Quantized(Width::Eight, &ranges),
         ActivationsArgument::Int16 => Activations::Quantized(Width::Sixteen, &ranges),
     };
-    let fingerprint = model.map(|model| Ok::<_, Error>(File::parse(model.bytes())?.fingerprint()));
-    let options = Options { interface, storage, activations };
-    export::write(&spec, &tensors, fingerprint.transpose()?, options, &arguments.out)?;
+    let options = Options { caller, cache, storage, activations };
+    export::write(&spec, &tensors, fingerprint, options, &arguments.out)?;
     for file in [export::ENCODER, export::DECODER_STEP, export::WEIGHTS] {
         println!("{}", arguments.out.join(file).display());
     }
@@ -132,18 +123,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 impl Arguments {
     /// What quantized activations are in the model; nothing where they are not quantized.
-    fn ranges(&self, model: Option<&Arc<Model>>, tensors: &Tensors) -> Result<Ranges> {
-        let model = match (self.activations, model) {
-            (ActivationsArgument::F32, _) if self.calibrate.is_some() => {
-                return invalid("--calibrate measures activations: add --activations int8 or int16");
-            }
-            (ActivationsArgument::F32, _) => return Ok(Ranges::new()),
-            (_, None) => {
-                return invalid("activations are measured in a model file: quantize the checkpoint first");
-            }
-            (_, Some(model)) => model,
-        };
-        measure_ranges(model, tensors, &self.sources(model)?)
+    fn ranges(&self, tensors: &Tensors) -> Result<Ranges> {
+        if self.activations == ActivationsArgument::F32 {
+            return match self.calibrate {
+                Some(_) => invalid("--calibrate measures activations: add --activations int8 or int16"),
+                None => Ok(Ranges::new()),
+            };
+        }
+        let model = Arc::new(Model::open(&self.checkpoint)?);
+        measure_ranges(&model, tensors, &self.sources(&model)?)
     }
 
     /// The sentences to measure by.
@@ -156,6 +144,34 @@ impl Arguments {
         let mut translator = Translator::new(Arc::clone(model))?;
         let lines = read_sources(file, usize::MAX)?;
         lines.iter().map(|line| translator.encode_source(line)).collect()
+    }
+}
+
+impl CallerArgument {
+    /// Whom it means, with the fingerprint of the model.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOption`] for a delegate without a fingerprint.
+    pub fn of_model(self, fingerprint: Option<Fingerprint>) -> Result<Caller> {
+        match (self, fingerprint) {
+            (Self::Programs, _) => Ok(Caller::Program),
+            (Self::Delegate, Some(_)) => Ok(Caller::Delegate),
+            (Self::Delegate, None) => {
+                invalid("a delegate runs a model file: quantize the checkpoint first, and export that file")
+            }
+        }
+    }
+}
+
+/// What a delegate knows a model file by; a checkpoint has none.
+///
+/// # Errors
+/// When the file is damaged.
+pub fn fingerprint(path: &Path) -> Result<Option<Fingerprint>> {
+    match Model::open(path) {
+        Ok(model) => Ok(Some(File::parse(model.bytes())?.fingerprint())),
+        Err(error) if error.kind() == ErrorKind::NotAModel => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -1,7 +1,7 @@
 //! A model as files that ONNX Runtime runs without this crate.
 
 use super::graph::Graph;
-use super::inference::{Cache, Interface, decoder_step, encoder};
+use super::inference::{Cache, Caller, decoder_step, encoder, interface};
 use super::products::Activations;
 use super::weights::{Storage, Weights};
 use crate::checkpoint::{Tensor, spec_words};
@@ -22,10 +22,12 @@ pub const WEIGHTS: &str = "weights.bin";
 /// What is written.
 #[derive(Clone, Copy, Debug)]
 pub struct Options<'a> {
-    /// What the graphs leave to their caller.
-    pub interface: Interface,
-    /// How matrices lie in the file of weights. Blocks need a [`Delegate`](Interface::Delegate): else tokens are looked up
-    /// in a matrix.
+    /// Who runs the graphs.
+    pub caller: Caller,
+    /// How they keep keys and values of written tokens.
+    pub cache: Cache,
+    /// How matrices lie in the file of weights. Blocks are for a [`Delegate`](Caller::Delegate): else tokens are looked up in a
+    /// matrix.
     pub storage: Storage,
     /// What products compute with; quantized activations need [`Int8`](Storage::Int8) matrices.
     pub activations: Activations<'a>,
@@ -37,14 +39,20 @@ impl Options<'_> {
     fn check(&self) -> Result<()> {
         let invalid = |message| Err(Error::new(ErrorKind::InvalidOption, message));
         let blocks = matches!(self.storage, Storage::Blocks8 | Storage::Blocks4);
-        match (self.interface, self.activations) {
-            (Interface::Tokens, _) if blocks => invalid("weights in blocks are for delegates"),
+        match (self.caller, self.activations) {
+            (Caller::Program, _) if blocks => invalid("weights in blocks are for delegates"),
             (_, Activations::Quantized(..)) if self.storage != Storage::Int8 => {
                 invalid("activations are quantized where weights are int8")
             }
             _ => Ok(()),
         }
     }
+}
+
+/// The tensors that a model file may hold as int8.
+pub fn matrices(spec: &ModelSpec) -> BTreeSet<String> {
+    let matrices = schema(spec).into_iter().filter(|entry| entry.layout == Layout::Panels);
+    matrices.map(|entry| entry.name).collect()
 }
 
 /// Writes the two graphs of a model and the file of their weights to `folder`, which is made if it is not there. Both
@@ -63,21 +71,15 @@ pub fn write(
     options.check()?;
     check_schema(spec, tensors)?;
     std::fs::create_dir_all(folder).map_err(|e| Error::io(format!("making {}", folder.display()), e))?;
-    let Options { interface, storage, activations } = options;
-    let matrices = schema(spec).into_iter().filter(|entry| entry.layout == Layout::Panels);
-    let matrices: BTreeSet<String> = matrices.map(|entry| entry.name).collect();
+    let Options { caller, cache, storage, activations } = options;
+    let matrices = matrices(spec);
     let storage = |name: &str| if matrices.contains(name) { storage } else { Storage::F32 };
     let weights = Weights::new(WEIGHTS, tensors, storage);
     let mut facts = spec_words(spec)?;
-    let words = match interface {
-        Interface::Tokens => "tokens",
-        Interface::Delegate(Cache::Growing) => "delegate, growing cache",
-        Interface::Delegate(Cache::Fixed) => "delegate, fixed cache",
-    };
-    facts.insert("interface".into(), words.into());
+    facts.insert("interface".into(), interface(caller, cache).into());
     facts.extend(fingerprint.map(|fingerprint| ("model".into(), spell_fingerprint(&fingerprint))));
     let model = |graph: Graph| graph.to_onnx_with_weights(&weights, activations, &facts);
     write_atomically(&folder.join(WEIGHTS), weights.bytes())?;
-    write_atomically(&folder.join(ENCODER), &model(encoder(spec, interface)?))?;
-    write_atomically(&folder.join(DECODER_STEP), &model(decoder_step(spec, interface)?))
+    write_atomically(&folder.join(ENCODER), &model(encoder(spec, caller)?))?;
+    write_atomically(&folder.join(DECODER_STEP), &model(decoder_step(spec, caller, cache)?))
 }

@@ -104,11 +104,11 @@ struct Info {
 #[derive(Default)]
 pub struct Graph {
     values: Vec<Info>,
-    pub(super) nodes: Vec<Node>,
-    pub(super) inputs: Vec<Value>,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) inputs: Vec<Value>,
     pub(super) parameters: Vec<Value>,
-    pub(super) constants: Vec<(Value, Constant)>,
-    pub(super) outputs: Vec<Value>,
+    pub(crate) constants: Vec<(Value, Constant)>,
+    pub(crate) outputs: Vec<Value>,
     pub(super) symbols: HashMap<&'static str, Value>,
     pub(super) shapes: HashMap<Vec<Dim>, Value>,
     pub(super) straight_through: HashMap<Value, Value>,

@@ -16,14 +16,14 @@ const SOURCE_PAIRS: Dim = Dim::Symbol("source_pairs");
 /// What is added to the attention score of padding: no score is above it, and its exponential is 0.
 const MASKED: f32 = -1e9;
 
-/// What a graph leaves to its caller.
+/// Who runs the graphs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Interface {
-    /// Token ids come in. The caller puts the rows of the caches into the order of its hypotheses.
-    Tokens,
-    /// For `siskin`'s delegates: embedded tokens come in, and with them the row of the step before and the sentence that
-    /// each row continues, by which the graph takes the rows of its caches.
-    Delegate(Cache),
+pub enum Caller {
+    /// Any program. Token ids go in, and the caller puts the rows of the caches into the order of its hypotheses.
+    Program,
+    /// One of `siskin`'s delegates: embedded tokens go in, and with them the row of the step before and the sentence that each
+    /// row continues, by which the graph takes the rows of its caches.
+    Delegate,
 }
 
 /// How keys and values of written tokens are kept.
@@ -35,6 +35,16 @@ pub enum Cache {
     Fixed,
 }
 
+/// How a model's metadata calls what goes into its graphs.
+pub fn interface(caller: Caller, cache: Cache) -> &'static str {
+    match (caller, cache) {
+        (Caller::Program, Cache::Growing) => "tokens, growing cache",
+        (Caller::Program, Cache::Fixed) => "tokens, fixed cache",
+        (Caller::Delegate, Cache::Growing) => "delegate, growing cache",
+        (Caller::Delegate, Cache::Fixed) => "delegate, fixed cache",
+    }
+}
+
 /// The encoder, and the keys and values that each layer of the decoder takes of its output.
 ///
 /// Inputs: `source` `[B, S]`, token ids, or for a delegate `embeddings` `[B, S, D]`; `source_mask` `[B, S]`, 1 for a token
@@ -43,13 +53,13 @@ pub enum Cache {
 ///
 /// # Errors
 /// Those of [`ModelSpec::validate`].
-pub fn encoder(spec: &ModelSpec, interface: Interface) -> Result<Graph> {
+pub fn encoder(spec: &ModelSpec, caller: Caller) -> Result<Graph> {
     spec.validate()?;
     let mut emitter = Emitter::new(spec);
     let graph = &mut emitter.graph;
-    let rows = match interface {
-        Interface::Tokens => graph.input("source", ElementType::I64, &[BATCH, SOURCE]),
-        Interface::Delegate(_) => {
+    let rows = match caller {
+        Caller::Program => graph.input("source", ElementType::I64, &[BATCH, SOURCE]),
+        Caller::Delegate => {
             graph.input("embeddings", ElementType::F32, &[BATCH, SOURCE, spec.d_model.into()])
         }
     };
@@ -60,13 +70,13 @@ pub fn encoder(spec: &ModelSpec, interface: Interface) -> Result<Graph> {
     let range = graph.range(count, SOURCE);
     let bias = relative_bias(&mut emitter, "encoder", [range, range], [SOURCE, SOURCE], SOURCE_PAIRS);
     let graph = &mut emitter.graph;
-    let input = match interface {
-        Interface::Tokens => {
+    let input = match caller {
+        Caller::Program => {
             let positions = graph.expand(range, &[BATCH, SOURCE]);
             let [ids, positions] = [rows, positions].map(|x| graph.reshape(x, &[SOURCE_TOKENS]));
             Input::Tokens { ids, positions: Some(positions) }
         }
-        Interface::Delegate(_) => Input::Embedded(graph.reshape(rows, &[SOURCE_TOKENS, spec.d_model.into()])),
+        Caller::Delegate => Input::Embedded(graph.reshape(rows, &[SOURCE_TOKENS, spec.d_model.into()])),
     };
     let side = Side {
         length: SOURCE,
@@ -94,23 +104,22 @@ pub fn encoder(spec: &ModelSpec, interface: Interface) -> Result<Graph> {
 /// for each layer `.present_keys` and `.present_values` `[B, H, P + 1, dh]`, or `.present_cells` `[B, D]`: the past of the
 /// next step.
 ///
-/// For a delegate, `embeddings` `[B, D]` come in place of `tokens`, and with them `parents` and `sentences` `[B]`, by which
-/// rows of the past and of the encoder's outputs are taken; there may be more or fewer of these than B. Where the cache is
-/// fixed, the past is `[.., H, T, dh]`, zeros at first, and `past_mask` and `slot` `[T]` are 1 for the positions before
-/// the step's and for the step's.
+/// Where the cache is fixed, the past is `[B, H, T, dh]`, zeros at first, and `past_mask` and `slot` `[T]` are 1 for the
+/// positions before the step's and for the step's. For a delegate, `embeddings` `[B, D]` come in place of `tokens`, and with
+/// them `parents` and `sentences` `[B]`, by which rows of the past and of the encoder's outputs are taken; there may be more
+/// or fewer of these than B.
 ///
 /// # Errors
 /// Those of [`ModelSpec::validate`].
-pub fn decoder_step(spec: &ModelSpec, interface: Interface) -> Result<Graph> {
+pub fn decoder_step(spec: &ModelSpec, caller: Caller, cache: Cache) -> Result<Graph> {
     spec.validate()?;
     let mut emitter = Emitter::new(spec);
     let graph = &mut emitter.graph;
     let attends = spec.autoregression == Autoregression::SelfAttention;
-    let (rows, delegated) = match interface {
-        Interface::Tokens => (graph.input("tokens", ElementType::I64, &[BATCH]), false),
-        Interface::Delegate(_) => {
-            (graph.input("embeddings", ElementType::F32, &[BATCH, spec.d_model.into()]), true)
-        }
+    let delegated = caller == Caller::Delegate;
+    let rows = match caller {
+        Caller::Program => graph.input("tokens", ElementType::I64, &[BATCH]),
+        Caller::Delegate => graph.input("embeddings", ElementType::F32, &[BATCH, spec.d_model.into()]),
     };
     graph.bind("batch", rows, 0);
     let biased = attends && matches!(spec.positions, Positions::Relative { .. });
@@ -119,7 +128,7 @@ pub fn decoder_step(spec: &ModelSpec, interface: Interface) -> Result<Graph> {
         ["parents", "sentences"].map(|name| delegated.then(|| graph.input(name, ElementType::I64, &[BATCH])));
     let source_mask = source_mask(graph, if delegated { SENTENCES } else { BATCH });
     let source_mask = sentences.map_or(source_mask, |rows| graph.gather(source_mask, rows));
-    let fixed = (interface == Interface::Delegate(Cache::Fixed) && attends).then(|| fixed_cache(graph));
+    let fixed = (cache == Cache::Fixed && attends).then(|| fixed_cache(graph));
     let keys = position.filter(|_| biased).map(|position| match fixed {
         Some(_) => (position, graph.size("target"), TARGET),
         None => {
@@ -134,9 +143,9 @@ pub fn decoder_step(spec: &ModelSpec, interface: Interface) -> Result<Graph> {
     let side = Side {
         length: 1.into(),
         tokens: BATCH,
-        input: match interface {
-            Interface::Tokens => Input::Tokens { ids: rows, positions: position },
-            Interface::Delegate(_) => Input::Embedded(rows),
+        input: match caller {
+            Caller::Program => Input::Tokens { ids: rows, positions: position },
+            Caller::Delegate => Input::Embedded(rows),
         },
         mask: fixed.map(|(mask, _)| mask),
         bias,

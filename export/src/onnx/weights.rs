@@ -77,7 +77,11 @@ impl Weights {
                     bytes.extend(values.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()));
                     Vec::new()
                 }
-                (Storage::Int8, _) => rows().map(|row| write_int8(row, &mut bytes)).collect(),
+                (Storage::Int8, _) => {
+                    let (steps, scales) = int8_rows(values, columns);
+                    bytes.extend(steps);
+                    scales
+                }
                 (_, Some(8)) => rows().flat_map(|row| write_blocks8(row, &mut bytes)).collect(),
                 (_, Some(_)) => rows().flat_map(|row| write_blocks4(row, &mut bytes)).collect(),
                 (_, None) => {
@@ -163,11 +167,15 @@ fn int8_scale(row: &[f32]) -> f32 {
     (if greatest > 0.0 { greatest } else { 1.0 }) / GREATEST
 }
 
-/// Appends a row as int8 and gives its scale.
-fn write_int8(row: &[f32], bytes: &mut Vec<u8>) -> f32 {
-    let scale = int8_scale(row);
-    bytes.extend(row.iter().map(|x| (x / scale).round_ties_even() as i8 as u8));
-    scale
+/// `values` as int8, two's complement, and the scale of each `columns` of them.
+pub fn int8_rows(values: &[f32], columns: usize) -> (Vec<u8>, Vec<f32>) {
+    let (mut bytes, mut scales) = (Vec::with_capacity(values.len()), Vec::new());
+    for row in values.chunks_exact(columns) {
+        let scale = int8_scale(row);
+        bytes.extend(row.iter().map(|x| (x / scale).round_ties_even() as i8 as u8));
+        scales.push(scale);
+    }
+    (bytes, scales)
 }
 
 /// Appends the same values as blocks, where 128 is zero, the last one filled up with zeros; gives the scale of each.

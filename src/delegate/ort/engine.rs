@@ -8,17 +8,16 @@ use ort::value::{DynTensor, Tensor, ValueType};
 use super::graphs::{Cache, Graphs};
 use super::provider::Memory;
 use super::run::{LOGITS, Values, answered, bytes};
-use crate::delegate::{Embeddings, Engine, Placement, Step, failed};
+use crate::delegate::graph_inputs::{self, GraphInput, GraphInputs};
+use crate::delegate::{Engine, Placement, Step, failed};
 use crate::error::Result;
 use crate::model::{Model, SessionShape};
 
 /// Runs the graphs of a model.
 pub struct OrtEngine {
     graphs: Graphs,
-    embeddings: Embeddings,
+    host: GraphInputs,
     shape: SessionShape,
-    /// D.
-    width: usize,
     /// What every step reads of the source: keys and values of each layer, and the mask [B, S].
     memory: Values,
     /// Sentences in it.
@@ -37,7 +36,7 @@ impl OrtEngine {
     /// An engine for batches of at most `shape`, computing at `place`.
     ///
     /// # Errors
-    /// Those of [`Embeddings::new`].
+    /// Those of [`Embeddings::new`](crate::model::Embeddings::new).
     pub fn new(
         model: &Arc<Model>,
         shape: &SessionShape,
@@ -47,9 +46,8 @@ impl OrtEngine {
     ) -> Result<Self> {
         Ok(Self {
             graphs,
-            embeddings: Embeddings::new(Arc::clone(model), shape)?,
+            host: GraphInputs::new(model, shape)?,
             shape: *shape,
-            width: model.spec().d_model,
             memory: Vec::new(),
             sentences: 0,
             past: Vec::new(),
@@ -71,29 +69,10 @@ impl OrtEngine {
     /// The inputs of a step that say which rows it has and where they stand.
     fn step_inputs(&mut self, step: &Step<'_>) -> Result<Values> {
         let rows = self.rows(step.tokens.len());
-        let mut x = vec![0.0; rows * self.width];
-        self.embeddings.target(step.tokens, step.position, &mut x[..step.tokens.len() * self.width]);
-        let padded = |values: &[u32]| {
-            let padding = std::iter::repeat_n(0, rows - values.len());
-            values.iter().map(|&value| i64::from(value)).chain(padding).collect::<Vec<_>>()
-        };
-        let positions = |one: &dyn Fn(usize) -> bool| {
-            (0..self.shape.target_length).map(|i| f32::from(u8::from(one(i)))).collect::<Vec<_>>()
-        };
-        let length = self.shape.target_length;
-        let at = step.position;
-        let mut inputs = vec![
-            ("embeddings".to_owned(), tensor(vec![rows, self.width], x)?),
-            ("parents".to_owned(), integers(padded(step.parents))?),
-            ("sentences".to_owned(), integers(padded(step.sentences))?),
-            ("position".to_owned(), integers(vec![at as i64])?),
-            ("past_mask".to_owned(), tensor(vec![length], positions(&|i| i < at))?),
-            ("slot".to_owned(), tensor(vec![length], positions(&|i| i == at))?),
-        ];
-        // A graph lacks the inputs that its model has no use for.
-        let known = |name: &str| self.graphs.step.inputs().iter().any(|input| input.name() == name);
-        inputs.retain(|(name, _)| known(name));
-        Ok(inputs)
+        let made = self.host.step(step, rows, self.shape.target_length).into_iter();
+        let known =
+            |input: &GraphInput| self.graphs.step.inputs().iter().any(|known| known.name() == input.name);
+        made.filter(known).map(tensor).collect()
     }
 }
 
@@ -104,16 +83,8 @@ impl Engine for OrtEngine {
             Cache::Growing => (sources.len(), longest),
             Cache::Fixed => (self.shape.batch, self.shape.source_length),
         };
-        let mut x = vec![0.0; batch * length * self.width]; // [B, S, D]
-        let mut mask = vec![0.0; batch * length]; // [B, S]
-        for (i, source) in sources.iter().enumerate() {
-            let first = i * length;
-            self.embeddings.source(source, &mut x[first * self.width..][..source.len() * self.width]);
-            mask[first..first + source.len()].fill(1.0);
-        }
-        let mask = tensor(vec![batch, length], mask)?;
-        let x = tensor(vec![batch, length, self.width], x)?;
-        let inputs = vec![("embeddings".to_owned(), x), ("source_mask".to_owned(), mask)];
+        let inputs = self.host.encoder(sources, batch, length).map(tensor);
+        let inputs = inputs.into_iter().collect::<Result<Values>>()?;
         self.memory = self.provider_memory.run(&mut self.graphs.encoder, inputs.iter())?;
         self.memory.extend(inputs.into_iter().filter(|(name, _)| name == "source_mask"));
         self.sentences = sources.len();
@@ -181,12 +152,15 @@ fn empty_past(step: &Session, rows: usize, length: usize) -> Result<Values> {
     caches.map(empty).collect()
 }
 
-fn tensor(shape: Vec<usize>, values: Vec<f32>) -> Result<DynTensor> {
-    let tensor = Tensor::from_array((shape, values)).map_err(|error| answered("making an input", &error))?;
-    Ok(tensor.upcast())
-}
-
-fn integers(values: Vec<i64>) -> Result<DynTensor> {
-    let tensor = Tensor::from_array((vec![values.len()], values));
-    Ok(tensor.map_err(|error| answered("making an input", &error))?.upcast())
+/// An input as ONNX Runtime takes it, with its name.
+fn tensor(input: GraphInput) -> Result<(String, DynTensor)> {
+    let GraphInput { name, shape, values } = input;
+    let tensor = match values {
+        graph_inputs::Values::F32(values) => Tensor::from_array((shape, values)).map(Tensor::upcast),
+        graph_inputs::Values::Integers(values) => {
+            let values: Vec<i64> = values.into_iter().map(i64::from).collect();
+            Tensor::from_array((shape, values)).map(Tensor::upcast)
+        }
+    };
+    Ok((name.to_owned(), tensor.map_err(|error| answered("making an input", &error))?))
 }

@@ -21,6 +21,7 @@ pub(in crate::kernels) static PORTABLE: Kernels = Kernels {
         i4: gemm_kernel!(Isa::Portable, inline; Int4<Int8> [1, 1, 1]),
         f16: gemm_kernel!(Isa::Portable, inline; Float<f16> [2, 1, 2]),
         f32: gemm_kernel!(Isa::Portable, inline; Float<f32> [2, 1, 2]),
+        scores: gemm_kernel!(Isa::Portable, inline; Float<f32> [2, 1, 2], laned: true),
     },
 };
 

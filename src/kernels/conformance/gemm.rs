@@ -132,8 +132,10 @@ impl Case {
             activation: self.activation,
             residual: if self.residual.is_some() { Residual::Add } else { Residual::None },
         };
+        let mut values = Unaligned::new(self.values.get());
+        kernels.store_activations(values.get_mut());
         let activations = match self.dtype {
-            Dtype::I8 | Dtype::I4 => Activations::I8 { values: self.values.get(), scales: &self.scales },
+            Dtype::I8 | Dtype::I4 => Activations::I8 { values: values.get(), scales: &self.scales },
             _ => Activations::F32 { rows: self.inputs.get() },
         };
         let mut out = Unaligned::new(&self.residual.clone().unwrap_or(vec![f32::NAN; self.m * self.n]));
@@ -294,7 +296,8 @@ fn weights_of_minus_128_are_safe() {
     let matrix = Matrix::new(8, k, Panels::I8 { values: &values, scales: &[1.0; 8], sums: &sums }).unwrap();
     for kernels in tables() {
         for m in 1..10 {
-            let (a, scales) = (vec![-127; m * k], vec![1.0; m]);
+            let (mut a, scales) = (vec![-127; m * k], vec![1.0; m]);
+            kernels.store_activations(&mut a);
             let mut out = vec![0.0; m * 8];
             let activations = Activations::I8 { values: &a, scales: &scales };
             kernels.gemm(activations, &matrix, &Epilogue::NONE, 0..1, ColumnsMut::new(&mut out, 8));

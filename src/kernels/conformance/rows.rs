@@ -4,10 +4,8 @@
 //! magnitudes; elementary functions are off by the ulps that `math` states. Where a bound below has a factor in front
 //! of [`EPSILON`], it is the number of roundings that reach the result.
 
-use core::ops::Range;
-
 use super::{EPSILON, Random, Unaligned, assert_same_bits, tables};
-use crate::kernels::{Activation, Attention, Columns, Kernels, Keys, QUERY_BLOCK, RowIndex, Rows, reference};
+use crate::kernels::{Activation, Attention, Kernels, RowIndex, Rows, reference};
 
 const LENGTHS: [usize; 17] = [1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100, 127, 512, 1003];
 
@@ -54,6 +52,7 @@ fn quantize_rounds_to_the_nearest() {
     let quantize = |kernels: &Kernels, x: &[f32]| {
         let mut values = vec![77i8; x.len().next_multiple_of(4)];
         let scale = kernels.quantize(x, &mut values);
+        kernels.store_activations(&mut values);
         values.iter().map(|&v| f32::from(v)).chain([scale]).collect::<Vec<f32>>()
     };
     run(1, quantize, |x, got| {
@@ -73,10 +72,12 @@ fn quantize_rounds_to_the_nearest() {
         for special in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let mut values = [1; 4];
             assert!(kernels.quantize(&[1.0, special, 3.0], &mut values).is_nan());
+            kernels.store_activations(&mut values);
             assert_eq!(values, [0; 4]);
         }
         let mut values = [9; 8];
         assert_eq!(kernels.quantize(&[127.0, 0.5, 1.5, 2.5, -0.5, -1.5, -127.0], &mut values), 1.0);
+        kernels.store_activations(&mut values);
         assert_eq!(values, [127, 0, 2, 2, 0, -2, -127, 0]);
     }
 }
@@ -234,107 +235,71 @@ fn sums_and_the_ssru_agree() {
     });
 }
 
-/// An attention of several queries with random operands: `index` picks rows of a buffer of 40 positions.
+/// An attention with random operands: `index` picks rows of a buffer of 40 positions.
 struct AttentionCase {
     heads: usize,
     width: usize,
-    queries: Unaligned<f32>,
+    query: Unaligned<f32>,
     cache: Unaligned<f32>,
     bias: Option<Vec<f32>>,
 }
 
 impl AttentionCase {
     const POSITIONS: usize = 40;
-    /// Two blocks and a rest.
-    const QUERIES: usize = 2 * QUERY_BLOCK + 3;
 
     fn new(heads: usize, width: usize, n: usize, random: &mut Random) -> Self {
         let d = heads * width;
         Self {
             heads,
             width,
-            queries: Unaligned::new(&random.floats(Self::QUERIES * (d + 1), 2.0)),
+            query: Unaligned::new(&random.floats(d, 2.0)),
             cache: Unaligned::new(&random.floats(Self::POSITIONS * (2 * d + 3), 2.0)),
-            bias: random.chance().then(|| random.floats(Self::QUERIES * heads * n, 1.0)),
+            bias: random.chance().then(|| random.floats(heads * n, 1.0)),
         }
     }
 
-    /// The attention of some queries. Keys and values lie side by side in the cache, three elements behind each position
-    /// unused, as is one behind each query.
-    fn attention<'a>(&'a self, queries: Range<usize>, index: RowIndex<'a>) -> Attention<'a> {
+    /// Keys and values lie side by side in the cache, three elements behind each position unused.
+    fn attention<'a>(&'a self, index: RowIndex<'a>) -> Attention<'a> {
         let d = self.heads * self.width;
         let rows = |offset| Rows { data: self.cache.get(), stride: 2 * d + 3, offset, index };
-        let weights = self.heads * rows(0).len();
-        let bias = self.bias.as_ref().map(|bias| &bias[queries.start * weights..queries.end * weights]);
-        let (first, count) = (queries.start, queries.len());
         Attention {
-            queries: Rows {
-                data: self.queries.get(),
-                stride: d + 1,
-                offset: 0,
-                index: RowIndex::Range { first, count },
-            },
-            keys: Keys::Rows(rows(0)),
+            query: self.query.get(),
+            keys: rows(0),
             values: rows(d),
             heads: self.heads,
             width: self.width,
             scale: 0.3,
-            bias,
+            bias: self.bias.as_deref(),
         }
     }
 
     /// Probabilities and outputs.
     fn attend(kernels: &Kernels, attention: &Attention<'_>) -> (Vec<f32>, Vec<f32>) {
-        let rows = attention.queries.len() * attention.heads;
-        let mut p = vec![f32::NAN; rows * attention.keys.len()];
-        let mut out = vec![f32::NAN; rows * attention.width];
+        let mut p = vec![f32::NAN; attention.heads * attention.keys.len()];
+        let mut out = vec![f32::NAN; attention.heads * attention.width];
         kernels.attend(attention, &mut p, &mut out);
         (p, out)
     }
 
-    /// The keys as columns, with an unused one before and behind them.
-    fn transposed(&self, index: RowIndex<'_>) -> Vec<f32> {
-        let Keys::Rows(keys) = self.attention(0..1, index).keys else { panic!("the case has rows") };
-        let row = |d| {
-            let keys = (0..keys.len()).map(move |i| keys.part(i, d, 1)[0]);
-            [f32::NAN].into_iter().chain(keys).chain([f32::NAN])
-        };
-        (0..self.heads * self.width).flat_map(row).collect()
-    }
-
     fn run(&self, index: RowIndex<'_>) {
-        // One by one in plain loops, and together everywhere.
-        let (mut portable_p, mut portable) = (Vec::new(), Vec::new());
-        for query in 0..Self::QUERIES {
-            let attention = self.attention(query..query + 1, index);
-            let (p, out) = Self::attend(tables()[0], &attention);
-            self.check(&attention, &p, &out);
-            portable_p.extend(p);
-            portable.extend(out);
-        }
-        let attention = self.attention(0..Self::QUERIES, index);
-        let n = attention.keys.len();
-        let data = self.transposed(index);
-        let columns = Keys::Columns(Columns { data: &data, stride: n + 2, first: 1, count: n });
-        let transposed = Attention { keys: columns, ..attention };
-        for (kernels, attention) in tables().iter().flat_map(|&k| [(k, &attention), (k, &transposed)]) {
-            let (p, out) = Self::attend(kernels, attention);
+        let attention = self.attention(index);
+        let (portable_p, portable) = Self::attend(tables()[0], &attention);
+        self.check(&attention, &portable_p, &portable);
+        for kernels in tables() {
+            let (p, out) = Self::attend(kernels, &attention);
             assert_same_bits(&p, &portable_p, &format!("{kernels:?}: probabilities"));
-            assert_same_bits(
-                &out,
-                &portable,
-                &format!("{kernels:?}: {} x {}, n {n}", self.heads, self.width),
-            );
+            let what = format!("{kernels:?}: {} x {}, n {}", self.heads, self.width, attention.keys.len());
+            assert_same_bits(&out, &portable, &what);
         }
     }
 
     fn check(&self, attention: &Attention<'_>, p: &[f32], out: &[f32]) {
         let (n, width) = (attention.keys.len(), self.width);
         for head in 0..self.heads {
-            let query = reference::widen(attention.queries.part(0, head * width, width));
+            let query = reference::widen(&attention.query[head * width..][..width]);
             let part = |rows: &Rows<'_>, i| reference::widen(rows.part(i, head * width, width));
-            let Keys::Rows(keys) = &attention.keys else { panic!("the case has rows") };
-            let score = |i| reference::dot(query.iter().copied(), part(keys, i).into_iter()).0 * 0.3;
+            let score =
+                |i| reference::dot(query.iter().copied(), part(&attention.keys, i).into_iter()).0 * 0.3;
             let bias = |i| attention.bias.map_or(0.0, |bias| f64::from(bias[head * n + i]));
             let want = reference::softmax(&(0..n).map(|i| score(i) + bias(i)).collect::<Vec<f64>>());
             // Scores are at most 4 * 0.3 * width + 1, each off by width / 8 + 6 roundings of that.
@@ -368,14 +333,12 @@ fn attention_agrees() {
 #[test]
 fn masked_keys_have_no_weight() {
     let mut random = Random(18);
-    let bias = [0.0, f32::NEG_INFINITY, 0.0].repeat(AttentionCase::QUERIES);
-    let case = AttentionCase { bias: Some(bias), ..AttentionCase::new(1, 8, 3, &mut random) };
+    let bias = Some(vec![0.0, f32::NEG_INFINITY, 0.0]);
+    let case = AttentionCase { bias, ..AttentionCase::new(1, 8, 3, &mut random) };
     for kernels in tables() {
-        let attention = case.attention(0..AttentionCase::QUERIES, RowIndex::List(&[3, 5, 4]));
-        for p in AttentionCase::attend(kernels, &attention).0.chunks_exact(3) {
-            assert_eq!(p[1], 0.0);
-            assert!((p[0] + p[2] - 1.0).abs() < 1e-6);
-        }
+        let (p, _) = AttentionCase::attend(kernels, &case.attention(RowIndex::List(&[3, 5, 4])));
+        assert_eq!(p[1], 0.0);
+        assert!((p[0] + p[2] - 1.0).abs() < 1e-6);
     }
 }
 
@@ -383,5 +346,5 @@ fn masked_keys_have_no_weight() {
 #[should_panic]
 fn a_row_outside_the_cache_is_refused() {
     let case = AttentionCase::new(1, 8, 1, &mut Random(19));
-    tables()[0].attend(&case.attention(0..1, RowIndex::List(&[40])), &mut [0.0], &mut [0.0; 8]);
+    tables()[0].attend(&case.attention(RowIndex::List(&[40])), &mut [0.0], &mut [0.0; 8]);
 }

@@ -17,7 +17,10 @@
 use core::ops::Range;
 
 use super::{Epilogue, Residual};
-use crate::kernels::activation::activate;
+use crate::kernels::activation::{Activation, activate};
+#[cfg(doc)]
+use crate::kernels::lane_order;
+use crate::kernels::lanes::{COMBINED, LANES};
 use crate::tensor::{ColumnsMut, K_GROUP, PANEL_ROWS};
 
 /// The inner kernel of one instruction set for one pair of element types.
@@ -35,7 +38,8 @@ pub(in crate::kernels) trait Tile {
     const ROWS: usize = 1;
     /// Elements along K that one step takes, at most [`MAX_DEPTH`].
     const DEPTH: usize;
-    /// What the tile adds to every activation: the frame takes `OFFSET` times the weights' sum back off.
+    /// What is added to every activation when it is stored, 0 or 128: the frame takes `OFFSET` times the weights' sum back
+    /// off.
     const OFFSET: i32 = 0;
     /// Bytes of a matrix from which on a single row meets one panel at a time, whose parts it is multiplied by side by
     /// side: the weights are then read in the order of memory. Below, it meets several panels, which share the loading of
@@ -43,6 +47,8 @@ pub(in crate::kernels) trait Tile {
     const STREAMED_BYTES: usize = 0;
     /// Elements of a panel for one of a row.
     const PANEL_WIDTH: usize = PANEL_ROWS;
+    /// Whether this library was built with such products.
+    const IS_BUILT: bool = true;
     /// `ROWS` rows by `DEPTH` activations in registers.
     type A: Copy;
     /// 8 rows by `DEPTH` weights of one panel in registers.
@@ -102,6 +108,8 @@ pub(in crate::kernels) struct Product<'a, I, W> {
     /// Empty for float products.
     pub scales: Scales<'a>,
     pub epilogue: &'a Epilogue<'a>,
+    /// [`Kernels::activate`](crate::kernels::Kernels::activate).
+    pub activate: fn(Activation, &mut [f32]),
     pub panels: Range<usize>,
 }
 
@@ -121,38 +129,55 @@ pub(in crate::kernels) trait Sum: Copy + Default {
     /// What K is padded to a multiple of.
     const K_PADDING: usize;
 
-    /// The sum of two parts of a sum, where it may be taken in parts: a float's order is fixed.
-    const ADD: Option<fn(Self, Self) -> Self>;
+    /// Whether a sum may be taken in parts: a float's order is fixed.
+    const IS_EXACT: bool;
 
-    /// The 8 numbers of a row's `sums` with one panel. `offset` is what the tile added to the activations.
+    /// The sum of two sums.
+    fn add(self, other: Self) -> Self;
+
+    /// What turns sums with one panel into numbers.
+    type Panel;
+
+    /// That of panel `panel`. `offset` is what was added to the activations.
+    fn panel(scales: &Scales<'_>, offset: i32, panel: usize) -> Self::Panel;
+
+    /// The 8 numbers of a row's `sums` with the panel.
     fn scale(
         sums: &[Self; PANEL_ROWS],
-        offset: i32,
+        panel: &Self::Panel,
         scales: &Scales<'_>,
         row: usize,
-        panel: usize,
     ) -> [f32; PANEL_ROWS];
 }
 
 impl Sum for i32 {
     const K_PADDING: usize = K_GROUP;
-    const ADD: Option<fn(i32, i32) -> i32> = Some(i32::wrapping_add);
+    const IS_EXACT: bool = true;
+    /// Scales of the weights, and what is to be taken off the sums.
+    type Panel = ([f32; PANEL_ROWS], [i32; PANEL_ROWS]);
+
+    #[inline(always)]
+    fn add(self, other: i32) -> i32 {
+        self.wrapping_add(other)
+    }
+
+    #[inline(always)]
+    fn panel(scales: &Scales<'_>, offset: i32, panel: usize) -> Self::Panel {
+        let (weights, sums) = (scales.weights.as_chunks().0[panel], scales.sums.as_chunks().0[panel]);
+        (weights, sums.map(|sum: i32| offset.wrapping_mul(sum)))
+    }
 
     #[inline(always)]
     fn scale(
         sums: &[i32; PANEL_ROWS],
-        offset: i32,
+        (weights, excess): &Self::Panel,
         scales: &Scales<'_>,
         row: usize,
-        panel: usize,
     ) -> [f32; PANEL_ROWS] {
-        let columns = panel * PANEL_ROWS..(panel + 1) * PANEL_ROWS;
-        let (weights, weight_sums) = (&scales.weights[columns.clone()], &scales.sums[columns]);
         let input = scales.inputs[row];
         let mut values = [0.0; PANEL_ROWS];
         for i in 0..PANEL_ROWS {
-            let sum = sums[i].wrapping_sub(offset.wrapping_mul(weight_sums[i]));
-            values[i] = sum as f32 * (input * weights[i]);
+            values[i] = sums[i].wrapping_sub(excess[i]) as f32 * (input * weights[i]);
         }
         values
     }
@@ -160,48 +185,65 @@ impl Sum for i32 {
 
 impl Sum for f32 {
     const K_PADDING: usize = 1;
-    const ADD: Option<fn(f32, f32) -> f32> = None;
+    const IS_EXACT: bool = false;
+    type Panel = ();
 
     #[inline(always)]
-    fn scale(sums: &[f32; PANEL_ROWS], _: i32, _: &Scales<'_>, _: usize, _: usize) -> [f32; PANEL_ROWS] {
+    fn add(self, other: f32) -> f32 {
+        self + other
+    }
+
+    #[inline(always)]
+    fn panel(_: &Scales<'_>, _: i32, _: usize) {}
+
+    #[inline(always)]
+    fn scale(sums: &[f32; PANEL_ROWS], (): &(), _: &Scales<'_>, _: usize) -> [f32; PANEL_ROWS] {
         *sums
     }
 }
 
 /// A product, in tiles of R row operands by P panels. A single row is multiplied by V accumulators: V parts of one
-/// panel where sums may be taken in parts, which reads the weights in the order of memory, else V panels.
+/// panel where sums may be taken in parts, which reads the weights in the order of memory, else V panels. `LANED`
+/// sums are taken as [`dot`](crate::kernels::lanes::dot) takes them, of elements in [`lane_order`].
 ///
 /// # Safety
 /// The CPU must have the instruction set of `T`.
 #[inline(always)]
-pub(in crate::kernels) unsafe fn gemm<T: Tile, const R: usize, const P: usize, const V: usize>(
+pub(in crate::kernels) unsafe fn gemm<
+    T: Tile,
+    const R: usize,
+    const P: usize,
+    const V: usize,
+    const LANED: bool,
+>(
     product: &Product<'_, T::Input, T::Weight>,
     mut out: ColumnsMut<'_>,
 ) {
+    assert!(T::IS_BUILT, "int4 products need the feature `int4`");
     let mut panel = product.panels.start;
     let end = product.panels.end;
     // SAFETY: the caller's promise, for all four.
     unsafe {
         let is_streamed = size_of_val(product.weights) >= T::STREAMED_BYTES;
-        if let (1, 1, Some(add), true) = (out.rows(), T::ROWS, T::Sum::ADD, is_streamed) {
+        if (out.rows(), T::ROWS, T::Sum::IS_EXACT, is_streamed) == (1, 1, true, true) {
             let panel_len = T::PANEL_WIDTH * product.depth;
             for panel in product.panels.clone() {
                 let weights = &product.weights[panel * panel_len..][..panel_len];
-                let sums = row_by_panel::<T, V>(product.inputs, weights, product.depth, add);
-                finish::<T>(product, (0, panel), &sums, &mut out);
+                let sums = row_by_panel::<T, V>(product.inputs, weights, product.depth);
+                finish::<T, 1>(product, (0, panel), &[[sums]], &mut out);
             }
             return;
         }
         while out.rows() == 1 && end - panel >= V {
-            panel_block::<T, 1, V>(product, panel, &mut out);
+            panel_block::<T, 1, V, LANED>(product, panel, &mut out);
             panel += V;
         }
-        while end - panel >= P {
-            panel_block::<T, R, P>(product, panel, &mut out);
+        while P > 1 && end - panel >= P {
+            panel_block::<T, R, P, LANED>(product, panel, &mut out);
             panel += P;
         }
         while panel < end {
-            panel_block::<T, R, 1>(product, panel, &mut out);
+            panel_block::<T, R, 1, LANED>(product, panel, &mut out);
             panel += 1;
         }
     }
@@ -209,7 +251,7 @@ pub(in crate::kernels) unsafe fn gemm<T: Tile, const R: usize, const P: usize, c
 
 /// All rows of the P panels from `panel` on.
 #[inline(always)]
-unsafe fn panel_block<T: Tile, const R: usize, const P: usize>(
+unsafe fn panel_block<T: Tile, const R: usize, const P: usize, const LANED: bool>(
     product: &Product<'_, T::Input, T::Weight>,
     panel: usize,
     out: &mut ColumnsMut<'_>,
@@ -226,18 +268,14 @@ unsafe fn panel_block<T: Tile, const R: usize, const P: usize>(
         // SAFETY: the caller's promise.
         let done = unsafe {
             if left >= R * T::ROWS {
-                tile::<T, R, P>(inputs, left, weights, depth, ahead, sums)
+                tile::<T, R, P, LANED>(inputs, left, weights, depth, ahead, sums)
             } else if left >= 2 * T::ROWS {
-                tile::<T, 2, P>(inputs, left, weights, depth, ahead, sums)
+                tile::<T, 2, P, LANED>(inputs, left, weights, depth, ahead, sums)
             } else {
-                tile::<T, 1, P>(inputs, left, weights, depth, ahead, sums)
+                tile::<T, 1, P, LANED>(inputs, left, weights, depth, ahead, sums)
             }
         };
-        for (r, sums) in sums[..done].iter().enumerate() {
-            for (p, sums) in sums.iter().enumerate() {
-                finish::<T>(product, (row + r, panel + p), sums, out);
-            }
-        }
+        finish::<T, P>(product, (row, panel), &sums[..done], out);
         row += done;
     }
 }
@@ -245,7 +283,7 @@ unsafe fn panel_block<T: Tile, const R: usize, const P: usize>(
 /// One tile: `sums[row][panel]` of the first `R * T::ROWS` of the `left` rows of `inputs`; a lone last row makes an
 /// operand of its own. Returns the number of rows.
 #[inline(always)]
-unsafe fn tile<T: Tile, const R: usize, const P: usize>(
+unsafe fn tile<T: Tile, const R: usize, const P: usize, const LANED: bool>(
     inputs: &[T::Input],
     left: usize,
     weights: &[T::Weight],
@@ -253,7 +291,10 @@ unsafe fn tile<T: Tile, const R: usize, const P: usize>(
     ahead: usize,
     sums: &mut [[[T::Sum; PANEL_ROWS]; P]],
 ) -> usize {
-    const { assert!(R * T::ROWS <= MAX_TILE_ROWS && T::DEPTH <= MAX_DEPTH) };
+    const {
+        assert!(R * T::ROWS <= MAX_TILE_ROWS && T::DEPTH <= MAX_DEPTH);
+        assert!(!LANED || T::ROWS == 1 && T::DEPTH == 1);
+    };
     let rows = left.min(R * T::ROWS);
     assert!(rows > (R - 1) * T::ROWS && sums.len() >= R * T::ROWS);
     assert!(inputs.len() >= rows * depth && weights.len() == P * T::PANEL_WIDTH * depth);
@@ -263,10 +304,14 @@ unsafe fn tile<T: Tile, const R: usize, const P: usize>(
     // SAFETY: all offsets are below `rows * depth` and `P * PANEL_WIDTH * depth`, and those of the sums below
     // `R * T::ROWS * P`: the lengths asserted above. The instruction set is the caller's promise.
     unsafe {
-        let mut acc = [[T::zero(); P]; R];
         let (a, w) = (inputs.as_ptr(), weights.as_ptr());
         let operands =
             Operands { a, stride: depth, second, w, lane_a: 0, lane_w: depth, step: T::DEPTH, ahead };
+        if LANED {
+            laned_tile::<T, R, P>(&operands, depth, sums);
+            return rows;
+        }
+        let mut acc = [[T::zero(); P]; R];
         steps::<T, R, P>(&mut acc, &operands, whole);
         if T::DEPTH > T::Sum::K_PADDING && whole < depth {
             let left = depth - whole;
@@ -290,6 +335,45 @@ unsafe fn tile<T: Tile, const R: usize, const P: usize>(
         }
     }
     rows
+}
+
+/// The sums of a tile of `depth` elements in [`lane_order`], each lane's taken for itself, and then neighbours added.
+///
+/// # Safety
+/// As [`steps`], and one row must be an operand.
+#[inline(always)]
+unsafe fn laned_tile<T: Tile, const R: usize, const P: usize>(
+    operands: &Operands<T::Input, T::Weight>,
+    depth: usize,
+    sums: &mut [[[T::Sum; PANEL_ROWS]; P]],
+) {
+    let add = |sums: &mut [[[T::Sum; PANEL_ROWS]; P]], others: &[[[T::Sum; PANEL_ROWS]; P]]| {
+        let sums = sums.as_flattened_mut().as_flattened_mut();
+        for (sum, other) in sums.iter_mut().zip(others.as_flattened().as_flattened()) {
+            *sum = T::Sum::add(*sum, *other);
+        }
+    };
+    // Sums of two, four and eight lanes that wait for their neighbours.
+    let mut waiting = [[[[T::Sum::default(); PANEL_ROWS]; P]; R]; 3];
+    let mut first = 0;
+    for (i, lane) in COMBINED.into_iter().enumerate() {
+        let len = depth.saturating_sub(lane).div_ceil(LANES);
+        // SAFETY: the lanes' lengths add up to `depth`; `sums` has R rows.
+        unsafe {
+            let mut acc = [[T::zero(); P]; R];
+            let (a, w) = (operands.a.add(first), operands.w.add(first * T::PANEL_WIDTH));
+            steps::<T, R, P>(&mut acc, &Operands { a, w, ..*operands }, len);
+            for (acc, sums) in acc.iter().zip(&mut *sums) {
+                acc.iter().zip(sums).for_each(|(acc, sums)| T::store(*acc, sums, P));
+            }
+        }
+        first += len;
+        let pairs = i.trailing_ones() as usize;
+        waiting[..pairs].iter().for_each(|others| add(&mut sums[..R], others));
+        if let Some(place) = waiting.get_mut(pairs) {
+            place.copy_from_slice(&sums[..R]);
+        }
+    }
 }
 
 /// `body` for every i < n <= 8, written out: the compiler leaves large bodies in a loop, which would keep the
@@ -360,7 +444,6 @@ unsafe fn row_by_panel<T: Tile, const C: usize>(
     input: &[T::Input],
     weights: &[T::Weight],
     depth: usize,
-    add: fn(T::Sum, T::Sum) -> T::Sum,
 ) -> [T::Sum; PANEL_ROWS] {
     assert!(input.len() == depth && weights.len() == T::PANEL_WIDTH * depth);
     let step = C * T::DEPTH;
@@ -390,7 +473,7 @@ unsafe fn row_by_panel<T: Tile, const C: usize>(
     if whole < depth {
         // SAFETY: the caller's promise.
         unsafe {
-            tile::<T, 1, 1>(
+            tile::<T, 1, 1, false>(
                 &input[whole..],
                 1,
                 &weights[T::PANEL_WIDTH * whole..],
@@ -403,37 +486,46 @@ unsafe fn row_by_panel<T: Tile, const C: usize>(
     let [[mut sums]] = rest;
     for part in parts {
         for i in 0..PANEL_ROWS {
-            sums[i] = add(sums[i], part[i]);
+            sums[i] = sums[i].add(part[i]);
         }
     }
     sums
 }
 
-/// The epilogue of a row and a panel, of which the matrix, and `out`, may have fewer columns than 8.
+/// The epilogue of the rows from `row` on and the P panels from `panel` on, whose `sums` are [rows, P]. Of the last panel
+/// the matrix, and `out`, may have fewer columns than 8: then it is applied to numbers that are filled up.
 #[inline(always)]
-fn finish<T: Tile>(
+fn finish<T: Tile, const P: usize>(
     product: &Product<'_, T::Input, T::Weight>,
     (row, panel): (usize, usize),
-    sums: &[T::Sum; PANEL_ROWS],
+    sums: &[[[T::Sum; PANEL_ROWS]; P]],
     out: &mut ColumnsMut<'_>,
 ) {
-    let values = T::Sum::scale(sums, T::OFFSET, &product.scales, row, panel);
-    let bias = product.epilogue.bias.map(|bias| &bias[panel * PANEL_ROWS..]);
-    let out = &mut out.row_mut(row)[(panel - product.panels.start) * PANEL_ROWS..];
-    match out.first_chunk_mut() {
-        Some(out) => apply(product.epilogue, values, bias.and_then(<[f32]>::first_chunk), out),
-        None => {
-            let (mut whole, bias) = (filled_up(out), bias.map(filled_up));
-            apply(product.epilogue, values, bias.as_ref(), &mut whole);
-            out.copy_from_slice(&whole[..out.len()]);
+    let Product { epilogue, scales, panels, .. } = product;
+    for p in 0..P {
+        let panel = panel + p;
+        let first = (panel - panels.start) * PANEL_ROWS;
+        let constants = T::Sum::panel(scales, T::OFFSET, panel);
+        let bias = epilogue.bias.map(|bias| &bias[panel * PANEL_ROWS..]);
+        let is_whole = out.columns() - first >= PANEL_ROWS;
+        let filled_bias = bias.filter(|_| !is_whole).map(filled_up);
+        let bias = filled_bias.as_ref().or(bias.and_then(<[f32]>::first_chunk));
+        for (r, sums) in sums.iter().enumerate() {
+            let values = T::Sum::scale(&sums[p], &constants, scales, row + r);
+            let out = &mut out.row_mut(row + r)[first..];
+            let mut filled_out = if is_whole { [0.0; PANEL_ROWS] } else { filled_up(out) };
+            apply(product, values, bias, out.first_chunk_mut().unwrap_or(&mut filled_out));
+            if !is_whole {
+                out.copy_from_slice(&filled_out[..out.len()]);
+            }
         }
     }
 }
 
 /// The epilogue of 8 values, whose `bias` is given where there is one.
 #[inline(always)]
-fn apply(
-    epilogue: &Epilogue<'_>,
+fn apply<I, W>(
+    product: &Product<'_, I, W>,
     mut values: [f32; PANEL_ROWS],
     bias: Option<&[f32; PANEL_ROWS]>,
     out: &mut [f32; PANEL_ROWS],
@@ -443,8 +535,17 @@ fn apply(
             values[i] += bias[i];
         }
     }
-    activate(epilogue.activation, &mut values);
-    if epilogue.residual == Residual::Add {
+    match product.epilogue.activation {
+        Activation::Identity => {}
+        Activation::Relu => activate(Activation::Relu, &mut values),
+        // Called, as each is more code than all else; with a copy, so that the values are never in memory without it.
+        activation => {
+            let mut activated = values;
+            (product.activate)(activation, &mut activated);
+            values = activated;
+        }
+    }
+    if product.epilogue.residual == Residual::Add {
         for i in 0..PANEL_ROWS {
             values[i] += out[i];
         }

@@ -36,6 +36,7 @@ impl<T: Nibbles> Tile for Int4<T> {
     /// Unpacking is what limits it, unless the weights come from memory.
     const STREAMED_BYTES: usize = 8 << 20;
     const PANEL_WIDTH: usize = 1;
+    const IS_BUILT: bool = cfg!(feature = "int4");
     /// Where the activations are, and how far those of the second row are behind them.
     type A = (*const i8, usize);
     type W = *const I4Block;

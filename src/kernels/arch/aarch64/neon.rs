@@ -25,6 +25,7 @@ pub(super) const GEMM: GemmKernels = GemmKernels {
     i4: gemm_kernel!(Isa::Neon, target_feature(enable = "neon"); Int4<Int8<1>> [4, 1, 1]),
     f16: gemm_kernel!(Isa::Neon, target_feature(enable = "neon"); Float<f16> [4, 2, 4]),
     f32: gemm_kernel!(Isa::Neon, target_feature(enable = "neon"); Float<f32> [4, 2, 4]),
+    scores: gemm_kernel!(Isa::Neon, target_feature(enable = "neon"); Float<f32> [4, 2, 4], laned: true),
 };
 
 with_features! { target_feature(enable = "neon");

@@ -21,6 +21,7 @@ pub(in crate::kernels) static WASM_SIMD128: Kernels = Kernels {
         i4: gemm_kernel!(Isa::WasmSimd128, target_feature(enable = "simd128"); Int4<Int8> [2, 1, 1]),
         f16: gemm_kernel!(Isa::WasmSimd128, target_feature(enable = "simd128"); Float<f16> [4, 1, 4]),
         f32: gemm_kernel!(Isa::WasmSimd128, target_feature(enable = "simd128"); Float<f32> [4, 1, 4]),
+        scores: gemm_kernel!(Isa::WasmSimd128, target_feature(enable = "simd128"); Float<f32> [4, 1, 4], laned: true),
     },
 };
 

@@ -21,6 +21,7 @@ pub(super) const GEMM: GemmKernels = GemmKernels {
     i4: gemm_kernel!(Isa::Avx2, target_feature(enable = "avx2"); Int4<Int8> [2, 2, 2]),
     f16: gemm_kernel!(Isa::Avx2, target_feature(enable = "avx2,f16c"); Float<f16> [4, 2, 8]),
     f32: gemm_kernel!(Isa::Avx2, target_feature(enable = "avx2"); Float<f32> [4, 2, 8]),
+    scores: gemm_kernel!(Isa::Avx2, target_feature(enable = "avx2"); Float<f32> [4, 2, 8], laned: true),
 };
 
 /// int8 by int8 without VNNI: `vpmaddubsw` multiplies unsigned by signed and adds pairs in 16 bits.

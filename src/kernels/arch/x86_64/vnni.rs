@@ -1,7 +1,7 @@
 //! Tiles for VNNI: one instruction multiplies and adds four unsigned by four signed bytes.
 //!
-//! The signed activations become unsigned by adding 128; 128 times the sum of the weights' row is taken back off by
-//! the frame, in integers. AVX-512-VNNI on 256-bit registers and AVX-VNNI are the same instruction in two encodings:
+//! The activations are stored with 128 added, which makes them unsigned; 128 times the sum of the weights' row is taken
+//! back off by the frame, in integers. AVX-512-VNNI on 256-bit registers and AVX-VNNI are the same instruction in two encodings:
 //! one tile serves both, and one test of either covers it.
 
 #![allow(unsafe_code)]
@@ -74,17 +74,14 @@ impl Encoding for Evex {
     }
 }
 
-/// Four elements, repeated over a register, plus 128: a flipped sign bit.
+/// Four elements, repeated over a register.
 ///
 /// # Safety
 /// Four elements must be readable, and the CPU must have AVX2.
 #[inline(always)]
 unsafe fn group(elements: *const i8) -> __m256i {
     // SAFETY: the caller's promises.
-    unsafe {
-        let elements = _mm256_set1_epi32(elements.cast::<i32>().read_unaligned());
-        _mm256_xor_si256(elements, _mm256_set1_epi8(-128))
-    }
+    unsafe { _mm256_set1_epi32(elements.cast::<i32>().read_unaligned()) }
 }
 
 /// int8 by int8.
