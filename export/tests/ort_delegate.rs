@@ -148,6 +148,36 @@ fn graphs_that_are_not_of_this_model_are_refused() {
 }
 
 #[test]
+fn a_step_copies_the_same_bytes_whatever_was_written() {
+    if library_is_missing() {
+        return;
+    }
+    let (_, spec) = &specs()[0];
+    let tensors = random_tensors(spec);
+    let model = f32_model(spec, &tensors);
+    let folder = Folder::new("copies");
+    let sources: Vec<Vec<u32>> = (0..7).map(|token| vec![token, 3, 0]).collect();
+    let ranges = measure_ranges(&model, &tensors, &sources).unwrap();
+    let mut compiled = compile(&model, export(&folder, &model, &tensors, flavours(&ranges)[0])).unwrap();
+    compiled.encode(&[&[3, 4, 5]]).unwrap();
+    let step = |compiled: &mut Compiled| {
+        compiled.step(&[1, 2], &[0, 0]).unwrap();
+        let placement = compiled.placement();
+        (placement.to_device, placement.from_device)
+    };
+    // Empty caches are the host's.
+    step(&mut compiled);
+    let copied: Vec<_> = (1..6).map(|_| step(&mut compiled)).collect();
+    println!("{}: {:?} bytes there and back", delegate_name(), copied[0]);
+    assert!(copied.iter().all(|bytes| *bytes == copied[0]), "{copied:?}");
+    if delegate_name() == "ort:webgpu" {
+        // The caches of 6 rows, and the keys and values of 3 sentences: 2 of 40 tokens each.
+        let caches = (2 * (6 + 3) * 40 * spec.d_model * 4) as u64;
+        assert!(copied[0].0 < caches, "{copied:?}, and caches have {caches}");
+    }
+}
+
+#[test]
 fn openvino_with_growing_caches_is_refused_with_and_without_the_cpu() {
     if delegate_name() != "ort:openvino" {
         eprintln!("SKIPPED: SISKIN_DELEGATE is not ort:openvino; tests/delegates.sh runs it");

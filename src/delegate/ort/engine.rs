@@ -15,15 +15,16 @@ use crate::model::{Model, SessionShape};
 
 /// Runs the graphs of a model.
 pub struct OrtEngine {
+    /// What every step reads of the source: keys and values of each layer, and the mask [B, S]. Tensors stand before the
+    /// graphs, in whose memory they may lie, since fields are dropped in their order.
+    memory: Values,
+    /// The inputs of the next step that are outputs of the last.
+    past: Values,
     graphs: Graphs,
     host: GraphInputs,
     shape: SessionShape,
-    /// What every step reads of the source: keys and values of each layer, and the mask [B, S].
-    memory: Values,
-    /// Sentences in it.
+    /// Sentences in the memory.
     sentences: usize,
-    /// The inputs of the next step that are outputs of the last.
-    past: Values,
     /// [M, V], and behind it those of padding rows.
     logits: Vec<f32>,
     /// Values of a step's logits that are of rows.
