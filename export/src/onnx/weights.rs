@@ -161,10 +161,10 @@ impl Weights {
     }
 }
 
-/// What one step of a row of int8 is; in a row of zeros, of one whose greatest magnitude is 1.
+/// What one step of a row of int8 is; 1 in a row of zeros, as runtimes want no scale of 0.
 fn int8_scale(row: &[f32]) -> f32 {
-    let greatest = row.iter().fold(0f32, |most, x| most.max(x.abs()));
-    (if greatest > 0.0 { greatest } else { 1.0 }) / GREATEST
+    let scale = row.iter().fold(0f32, |most, x| most.max(x.abs())) / GREATEST;
+    if scale > 0.0 { scale } else { 1.0 }
 }
 
 /// `values` as int8, two's complement, and the scale of each `columns` of them.
