@@ -15,8 +15,9 @@ use siskin::tensor::AlignedBytes;
 use siskin_export::checkpoint::Checkpoint;
 use siskin_export::onnx::export::{DECODER_STEP, ENCODER, Options, WEIGHTS, write};
 use siskin_export::onnx::inference::{Cache, Caller};
-use siskin_export::onnx::serialize::Storage;
+use siskin_export::onnx::products::Activations;
 use siskin_export::onnx::transformer::{Regularization, emit};
+use siskin_export::onnx::weights::Storage;
 use siskin_export::onnxruntime;
 use siskin_export::quantize::{Precision, write_model};
 use siskin_export::source::ctranslate2;
@@ -30,8 +31,12 @@ use std::sync::Arc;
 /// How far a logit may be from that of the runtime, relative to 1 plus its magnitude.
 const TOLERANCE: f32 = 1e-4;
 
-const FOR_PROGRAMS: Options =
-    Options { caller: Caller::Program, cache: Cache::Growing, storage: Storage::F32 };
+const FOR_PROGRAMS: Options<'_> = Options {
+    caller: Caller::Program,
+    cache: Cache::Growing,
+    storage: Storage::F32,
+    activations: Activations::F32,
+};
 
 type Inputs = Vec<(String, SessionInputValue<'static>)>;
 /// A tensor's shape and elements.
@@ -164,7 +169,13 @@ fn reference(checkpoint: &Checkpoint, sources: &[Vec<u32>], steps: usize) -> Vec
 }
 
 /// Holds the exported graphs of `checkpoint` against the runtime, and returns the largest difference of logits.
-fn compare(name: &str, checkpoint: &Checkpoint, options: Options, sources: &[Vec<u32>], steps: usize) -> f32 {
+fn compare(
+    name: &str,
+    checkpoint: &Checkpoint,
+    options: Options<'_>,
+    sources: &[Vec<u32>],
+    steps: usize,
+) -> f32 {
     let folder = folder(name);
     write(&checkpoint.spec, &checkpoint.tensors, None, options, &folder).unwrap();
     let mut exported = Exported::open(&folder);

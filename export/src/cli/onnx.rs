@@ -1,19 +1,25 @@
 //! `siskin-export onnx`: from a checkpoint or a model file to graphs for ONNX Runtime.
 
+use crate::golden::read_sources;
 use crate::onnx::export::{self, Options};
 use crate::onnx::inference::{Cache, Caller};
-use crate::onnx::serialize::Storage;
+use crate::onnx::products::{Activations, Ranges, Width};
+use crate::onnx::weights::Storage;
+use crate::quantize::measure_ranges;
+use crate::train::engine::Tensors;
 use crate::train::warm_start::read_model;
 use clap::{Args, ValueEnum};
 use siskin::format::{File, Fingerprint};
-use siskin::{Error, ErrorKind, Model, Result};
+use siskin::{Error, ErrorKind, Model, Result, Translator};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Arguments of `siskin-export onnx`.
 #[derive(Args)]
 #[command(after_help = "Examples:
   siskin-export onnx run/best.safetensors --out run/onnx
   siskin-export onnx en-de.siskin --for delegate --weights int8 --out en-de.onnx
+  siskin-export onnx en-de.siskin --for delegate --cache fixed --weights int8 --activations int16 --out en-de.onnx
   siskin translate -m en-de.siskin --delegate ort:cpu \"Good morning\"
 
 The folder gets encoder.onnx, decoder_step.onnx and weights.bin, which both read. docs/onnx.md says what goes in and
@@ -30,6 +36,12 @@ pub struct Arguments {
     /// How the weights lie in the file
     #[arg(long, value_enum, default_value = "f32")]
     weights: WeightsArgument,
+    /// What products compute with: other than f32 is for NPUs, and needs int8 weights
+    #[arg(long, value_enum, default_value = "f32")]
+    activations: ActivationsArgument,
+    /// Sentences to measure quantized activations by, one a line; else they are the model's golden ones
+    #[arg(long, value_name = "FILE")]
+    calibrate: Option<PathBuf>,
     /// How keys and values of written tokens are kept
     #[arg(long, value_enum, default_value = "growing", value_name = "HOW")]
     cache: CacheArgument,
@@ -52,6 +64,20 @@ enum WeightsArgument {
     F16,
     /// int8 with a scale a row, as in an int8 model file, by QDQ nodes
     Int8,
+    /// For a delegate: the same int8 by the operator MatMulNBits
+    Nbits8,
+    /// For a delegate: int4 with a scale for 32 columns of a row by MatMulNBits, int8 in attention
+    Nbits4,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum ActivationsArgument {
+    /// What the layers before them give
+    F32,
+    /// That in 8 bits with one scale for all, by QDQ nodes, in most of the encoder; else in 16
+    Int8,
+    /// In 16 bits everywhere
+    Int16,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -78,12 +104,47 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         WeightsArgument::F32 => Storage::F32,
         WeightsArgument::F16 => Storage::F16,
         WeightsArgument::Int8 => Storage::Int8,
+        WeightsArgument::Nbits8 => Storage::Blocks8,
+        WeightsArgument::Nbits4 => Storage::Blocks4,
     };
-    export::write(&spec, &tensors, fingerprint, Options { caller, cache, storage }, &arguments.out)?;
+    let ranges = arguments.ranges(&tensors)?;
+    let activations = match arguments.activations {
+        ActivationsArgument::F32 => Activations::F32,
+        ActivationsArgument::Int8 => Activations::Quantized(Width::Eight, &ranges),
+        ActivationsArgument::Int16 => Activations::Quantized(Width::Sixteen, &ranges),
+    };
+    let options = Options { caller, cache, storage, activations };
+    export::write(&spec, &tensors, fingerprint, options, &arguments.out)?;
     for file in [export::ENCODER, export::DECODER_STEP, export::WEIGHTS] {
         println!("{}", arguments.out.join(file).display());
     }
     Ok(())
+}
+
+impl Arguments {
+    /// What quantized activations are in the model; nothing where they are not quantized.
+    fn ranges(&self, tensors: &Tensors) -> Result<Ranges> {
+        if self.activations == ActivationsArgument::F32 {
+            return match self.calibrate {
+                Some(_) => invalid("--calibrate measures activations: add --activations int8 or int16"),
+                None => Ok(Ranges::new()),
+            };
+        }
+        let model = Arc::new(Model::open(&self.checkpoint)?);
+        measure_ranges(&model, tensors, &self.sources(&model)?)
+    }
+
+    /// The sentences to measure by.
+    fn sources(&self, model: &Arc<Model>) -> Result<Vec<Vec<u32>>> {
+        let Some(file) = &self.calibrate else {
+            let golden = File::parse(model.bytes())?.golden();
+            let sources = golden.iter().flat_map(|golden| golden.iter());
+            return Ok(sources.map(|sentence| sentence.source.iter().collect()).collect());
+        };
+        let mut translator = Translator::new(Arc::clone(model))?;
+        let lines = read_sources(file, usize::MAX)?;
+        lines.iter().map(|line| translator.encode_source(line)).collect()
+    }
 }
 
 impl CallerArgument {
@@ -96,9 +157,7 @@ impl CallerArgument {
             (Self::Programs, _) => Ok(Caller::Program),
             (Self::Delegate, Some(_)) => Ok(Caller::Delegate),
             (Self::Delegate, None) => {
-                let message =
-                    "a delegate runs a model file: quantize the checkpoint first, and export that file";
-                Err(Error::new(ErrorKind::InvalidOption, message))
+                invalid("a delegate runs a model file: quantize the checkpoint first, and export that file")
             }
         }
     }
@@ -114,4 +173,8 @@ pub fn fingerprint(path: &Path) -> Result<Option<Fingerprint>> {
         Err(error) if error.kind() == ErrorKind::NotAModel => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+fn invalid<T>(message: &str) -> Result<T> {
+    Err(Error::new(ErrorKind::InvalidOption, message))
 }

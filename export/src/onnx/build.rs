@@ -296,7 +296,7 @@ impl Graph {
     }
 
     /// The greatest over the last dimension, which stays with size one; it has no gradient rule.
-    pub(super) fn row_max(&mut self, x: Value) -> Value {
+    pub fn row_max(&mut self, x: Value) -> Value {
         self.reduce_row(Op::ReduceMax, x)
     }
 

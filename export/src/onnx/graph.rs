@@ -201,6 +201,15 @@ impl Graph {
         &self.parameters
     }
 
+    /// The products with a parameter.
+    pub fn products(&self) -> Vec<Node> {
+        let products = self
+            .nodes
+            .iter()
+            .filter(|node| matches!(node.op, Op::Gemm { .. }) && self.parameters.contains(&node.inputs[1]));
+        products.cloned().collect()
+    }
+
     /// The shape of a parameter, whose dimensions are all fixed.
     pub fn parameter_shape(&self, parameter: Value) -> Vec<usize> {
         let fixed = |dim: &Dim| match dim {

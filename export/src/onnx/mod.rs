@@ -9,9 +9,11 @@ pub mod functions;
 pub mod graph;
 pub mod inference;
 pub mod memory;
+pub mod products;
 pub mod proto;
 pub mod quantization;
 pub mod serialize;
 pub mod transformer;
+pub mod weights;
 
 pub use graph::{Dim, ElementType, Graph, Value};

@@ -148,8 +148,14 @@ pub struct TensorProto {
 impl TensorProto {
     /// `external_data` says where the elements are.
     pub const EXTERNAL: i32 = 1;
+    /// The type of 8-bit unsigned integers.
+    pub const UINT8: i32 = 2;
     /// The type of 8-bit signed integers.
     pub const INT8: i32 = 3;
+    /// The type of 16-bit unsigned integers.
+    pub const UINT16: i32 = 4;
+    /// The type of 32-bit signed integers.
+    pub const INT32: i32 = 6;
     /// The type of half-precision numbers.
     pub const FLOAT16: i32 = 10;
 }

@@ -6,13 +6,13 @@ mod training_library;
 mod wheel;
 
 use crate::onnx::Graph;
-use ort::environment::Environment;
-use ort::session::Session;
-use ort::session::builder::SessionBuilder;
+use ::ort::environment::Environment;
+use ::ort::session::Session;
+use ::ort::session::builder::SessionBuilder;
+use siskin::delegate::ort;
 use siskin::{Error, ErrorKind, Result};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 /// Names the library to load instead of the installed one.
 pub const PATH_VARIABLE: &str = "ORT_DYLIB_PATH";
@@ -118,23 +118,12 @@ pub fn library_path() -> Result<PathBuf> {
     Library::Stock.path()
 }
 
-static LOADED: OnceLock<(PathBuf, Result<Environment>)> = OnceLock::new();
-
-/// Loads the library at `path`; a process has one library and one environment.
+/// Loads the library at `path`; a process has one library and one environment, which delegates use too.
 ///
 /// # Errors
 /// When it is missing, is no ONNX Runtime that this crate can use, or when another one was loaded before.
 pub fn load(path: &Path) -> Result<&'static Environment> {
-    let (loaded, environment) = LOADED.get_or_init(|| {
-        let failed = |e: &dyn Display| invalid(format!("{} cannot be loaded: {e}", path.display()));
-        let made = ort::init_from(path).map_err(|e| failed(&e));
-        (path.to_owned(), made.and_then(|builder| builder.build().map_err(|e| failed(&e))))
-    });
-    if loaded != path {
-        let (loaded, path) = (loaded.display(), path.display());
-        return Err(invalid(format!("this process has loaded {loaded} and cannot load {path} too")));
-    }
-    environment.as_ref().map_err(|e| Error::new(e.kind(), e.to_string()))
+    Ok(&ort::load(Some(path))?.environment)
 }
 
 /// The environment of the library that was loaded, or of that at [`library_path`].
@@ -142,8 +131,8 @@ pub fn load(path: &Path) -> Result<&'static Environment> {
 /// # Errors
 /// Those of [`load`].
 pub fn environment() -> Result<&'static Environment> {
-    match LOADED.get() {
-        Some((path, _)) => load(path),
+    match ort::Library::loaded() {
+        Some(library) => Ok(&library.environment),
         None => load(&library_path()?),
     }
 }

@@ -2,9 +2,11 @@
 
 mod budget;
 mod calibration;
+mod ranges;
 
 pub use budget::keep_wider;
 pub use calibration::{Calibration, Loss, Sensitivity};
+pub use ranges::measure_ranges;
 
 use crate::checkpoint::{Checkpoint, Tensor};
 use siskin::format::{File, Layout, MetadataBuilder, SectionKind, Writer};

@@ -70,6 +70,11 @@ pub fn random_tensors(spec: &ModelSpec) -> Tensors {
 
 /// An f32 model of these tensors.
 pub fn f32_model(spec: &ModelSpec, tensors: &Tensors) -> Arc<Model> {
+    model(spec, tensors, Precision::F32)
+}
+
+/// A model of these tensors with matrices of one precision.
+pub fn model(spec: &ModelSpec, tensors: &Tensors, precision: Precision) -> Arc<Model> {
     let checkpoint = Checkpoint {
         spec: spec.clone(),
         generation: Generation::default(),
@@ -78,22 +83,24 @@ pub fn f32_model(spec: &ModelSpec, tensors: &Tensors) -> Arc<Model> {
         target_vocabulary: None,
         tensors: tensors.clone(),
     };
-    let bytes = AlignedBytes::copy_of(&write_model(&checkpoint, Precision::F32).unwrap());
+    let bytes = AlignedBytes::copy_of(&write_model(&checkpoint, precision).unwrap());
     Arc::new(Model::from_bytes(bytes).unwrap())
 }
 
 /// Sources of the shipped model: `SISKIN_SENTENCES`, or 200, sentences of Tatoeba; its golden sentences where there is no
 /// data.
 pub fn sources(translator: &mut Translator) -> Vec<Vec<u32>> {
-    let Some(folder) = data::folder("tatoeba-en-x") else {
-        let model = Arc::clone(translator.model());
-        let golden = File::parse(model.bytes()).unwrap().golden().unwrap();
-        return golden.iter().map(|sentence| sentence.source.iter().collect()).collect();
-    };
+    let Some(folder) = data::folder("tatoeba-en-x") else { return golden_sources(translator.model()) };
     let count = std::env::var("SISKIN_SENTENCES").map_or(200, |count| count.parse().expect("a number"));
     let text = data::text(&folder.join("test.en-de.tsv.xz"));
     let sentences = text.lines().filter_map(|line| line.split('\t').next()).take(count);
     sentences.map(|sentence| translator.encode_source(sentence).unwrap()).collect()
+}
+
+/// The sources of the model's golden sentences.
+pub fn golden_sources(model: &Model) -> Vec<Vec<u32>> {
+    let golden = File::parse(model.bytes()).unwrap().golden().unwrap();
+    golden.iter().map(|sentence| sentence.source.iter().collect()).collect()
 }
 
 /// Greedy search with room for `length` tokens.

@@ -2,31 +2,29 @@
 
 use alloc::sync::Arc;
 use ort::memory::Allocator;
-use ort::session::{Session, SessionInputValue};
-use ort::value::{DynTensor, DynValue, Tensor, ValueType};
-use std::borrow::Cow;
-use std::fmt::Display;
+use ort::session::Session;
+use ort::value::{DynTensor, Tensor, ValueType};
 
 use super::graphs::{Cache, Graphs};
 use super::provider::Memory;
-use crate::delegate::graph_inputs::{GraphInput, GraphInputs, Values};
+use super::run::{LOGITS, Values, answered, bytes};
+use crate::delegate::graph_inputs::{self, GraphInput, GraphInputs};
 use crate::delegate::{Engine, Placement, Step, failed};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::{Model, SessionShape};
-
-type Inputs<'a> = Vec<(Cow<'a, str>, SessionInputValue<'a>)>;
 
 /// Runs the graphs of a model.
 pub struct OrtEngine {
+    /// What every step reads of the source: keys and values of each layer, and the mask [B, S]. Tensors stand before the
+    /// graphs, in whose memory they may lie, since fields are dropped in their order.
+    memory: Values,
+    /// The inputs of the next step that are outputs of the last.
+    past: Values,
     graphs: Graphs,
     host: GraphInputs,
     shape: SessionShape,
-    /// What every step reads of the source: keys and values of each layer, and the mask [B, S].
-    memory: Vec<(String, DynValue)>,
-    /// Sentences in it.
+    /// Sentences in the memory.
     sentences: usize,
-    /// The inputs of the next step that are outputs of the last.
-    past: Vec<(String, DynValue)>,
     /// [M, V], and behind it those of padding rows.
     logits: Vec<f32>,
     /// Values of a step's logits that are of rows.
@@ -70,12 +68,12 @@ impl OrtEngine {
     }
 
     /// The inputs of a step that say which rows it has and where they stand.
-    fn step_inputs(&mut self, step: &Step<'_>) -> Result<Vec<(String, DynValue)>> {
+    fn step_inputs(&mut self, step: &Step<'_>) -> Result<Values> {
         let rows = self.rows(step.tokens.len());
         let made = self.host.step(step, rows, self.shape.target_length).into_iter();
         let known =
             |input: &GraphInput| self.graphs.step.inputs().iter().any(|known| known.name() == input.name);
-        made.filter(known).map(value).collect()
+        made.filter(known).map(tensor).collect()
     }
 }
 
@@ -86,13 +84,10 @@ impl Engine for OrtEngine {
             Cache::Growing => (sources.len(), longest),
             Cache::Fixed => (self.shape.batch, self.shape.source_length),
         };
-        let [x, mask] = self.host.encoder(sources, batch, length);
-        let ((_, x), (_, mask)) = (value(x)?, value(mask)?);
-        let inputs: Inputs<'_> =
-            vec![("embeddings".into(), (&x).into()), ("source_mask".into(), (&mask).into())];
-        let outputs = self.graphs.encoder.run(inputs).map_err(|error| answered("encoding", &error))?;
-        self.memory = outputs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        self.memory.push(("source_mask".to_owned(), mask));
+        let inputs = self.host.encoder(sources, batch, length).map(tensor);
+        let inputs = inputs.into_iter().collect::<Result<Values>>()?;
+        self.memory = self.provider_memory.run(&mut self.graphs.encoder, inputs.iter())?;
+        self.memory.extend(inputs.into_iter().filter(|(name, _)| name == "source_mask"));
         self.sentences = sources.len();
         Ok(())
     }
@@ -109,30 +104,23 @@ impl Engine for OrtEngine {
     fn step(&mut self, step: &Step<'_>) -> Result<()> {
         let own = self.step_inputs(step)?;
         let past = core::mem::take(&mut self.past);
+        let memory = self.provider_memory;
         let handed: u64 = own.iter().map(|(_, value)| bytes(value)).sum();
-        let kept: u64 = self.memory.iter().chain(&past).map(|(_, value)| bytes(value)).sum();
-        let inputs: Inputs<'_> = own
-            .iter()
-            .chain(&self.memory)
-            .chain(&past)
-            .map(|(name, value)| (Cow::from(name.as_str()), value.into()))
-            .collect();
-        let mut outputs = self.graphs.step.run(inputs).map_err(|error| answered("a step", &error))?;
-        let logits = outputs.remove("logits").ok_or_else(|| failed("the graph gives no logits"))?;
+        let kept: u64 = self.memory.iter().chain(&past).map(|(_, value)| memory.copied(value)).sum();
+        let inputs = own.iter().chain(&self.memory).chain(&past);
+        let mut outputs = memory.run(&mut self.graphs.step, inputs)?;
+        let logits = outputs.iter().position(|(name, _)| name == LOGITS);
+        let (_, logits) = outputs.swap_remove(logits.ok_or_else(|| failed("the graph gives no logits"))?);
         let (shape, values) =
             logits.try_extract_tensor::<f32>().map_err(|error| answered("reading logits", &error))?;
         self.logits.clear();
         self.logits.extend_from_slice(values);
         self.used = step.tokens.len() * shape.last().map_or(0, |&columns| columns as usize);
+        let made: u64 = outputs.iter().map(|(_, value)| memory.copied(value)).sum();
         self.past =
             outputs.into_iter().map(|(name, value)| (name.replace("present", "past"), value)).collect();
-        let made: u64 = self.past.iter().map(|(_, value)| bytes(value)).sum();
-        let (there, back) = match self.provider_memory {
-            Memory::Host => (0, 0),
-            Memory::Device => (kept, made),
-        };
-        self.placement.to_device = handed + there;
-        self.placement.from_device = bytes(&logits) + back;
+        self.placement.to_device = handed + kept;
+        self.placement.from_device = bytes(&logits) + made;
         Ok(())
     }
 
@@ -147,7 +135,7 @@ impl Engine for OrtEngine {
 }
 
 /// Zeros for the caches of `rows` rows with room for `length` tokens.
-fn empty_past(step: &Session, rows: usize, length: usize) -> Result<Vec<(String, DynValue)>> {
+fn empty_past(step: &Session, rows: usize, length: usize) -> Result<Values> {
     let caches = step.inputs().iter().filter(|input| input.name().contains(".past_"));
     let empty = |input: &ort::value::Outlet| {
         let ValueType::Tensor { ty, shape, .. } = input.dtype() else {
@@ -160,32 +148,20 @@ fn empty_past(step: &Session, rows: usize, length: usize) -> Result<Vec<(String,
         }
         let zeros = DynTensor::new(&Allocator::default(), *ty, shape);
         let zeros = zeros.map_err(|error| answered("making caches", &error))?;
-        Ok((input.name().to_owned(), zeros.into_dyn()))
+        Ok((input.name().to_owned(), zeros))
     };
     caches.map(empty).collect()
 }
 
 /// An input as ONNX Runtime takes it, with its name.
-fn value(input: GraphInput) -> Result<(String, DynValue)> {
+fn tensor(input: GraphInput) -> Result<(String, DynTensor)> {
     let GraphInput { name, shape, values } = input;
-    let value = match values {
-        Values::F32(values) => Tensor::from_array((shape, values)).map(Tensor::into_dyn),
-        Values::Integers(values) => {
+    let tensor = match values {
+        graph_inputs::Values::F32(values) => Tensor::from_array((shape, values)).map(Tensor::upcast),
+        graph_inputs::Values::Integers(values) => {
             let values: Vec<i64> = values.into_iter().map(i64::from).collect();
-            Tensor::from_array((shape, values)).map(Tensor::into_dyn)
+            Tensor::from_array((shape, values)).map(Tensor::upcast)
         }
     };
-    Ok((name.to_owned(), value.map_err(|error| answered("making an input", &error))?))
-}
-
-/// Bytes of a tensor.
-fn bytes(value: &DynValue) -> u64 {
-    match value.dtype() {
-        ValueType::Tensor { ty, shape, .. } => ty.byte_size(shape.num_elements()).unwrap_or(0) as u64,
-        _ => 0,
-    }
-}
-
-fn answered(doing: &str, error: &dyn Display) -> Error {
-    failed(format!("{doing}: ONNX Runtime answered: {error}"))
+    Ok((name.to_owned(), tensor.map_err(|error| answered("making an input", &error))?))
 }

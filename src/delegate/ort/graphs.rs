@@ -4,6 +4,7 @@ use ort::environment::Environment;
 use ort::session::Session;
 use std::path::Path;
 
+use super::plugin::on_cpu;
 use super::{Fallback, Ort};
 use crate::delegate::failed;
 use crate::error::Result;
@@ -77,7 +78,8 @@ impl Graphs {
         let place = file.display();
         let answered =
             |error: &dyn std::fmt::Display| failed(format!("{place}: ONNX Runtime answered: {error}"));
-        let mut builder = Session::builder(environment).map_err(|error| answered(&error))?;
+        let builder = Session::builder(environment).map_err(|error| answered(&error))?;
+        let mut builder = on_cpu(builder, environment).map_err(|error| answered(&error))?;
         let graph = builder.commit_from_file(file).map_err(|error| answered(&error))?;
         let metadata = graph.metadata().map_err(|error| answered(&error))?;
         let cache = match metadata.custom("interface").as_deref() {
@@ -104,11 +106,14 @@ fn load(
     for &(name, size) in sizes {
         builder = builder.with_dimension_override(name, size as i64)?;
     }
-    if let Some(provider) = ort.provider.dispatch(&ort.options) {
-        builder = builder.with_execution_providers([provider])?;
-        if ort.fallback == Fallback::Refuse {
-            builder = builder.with_config_entry("session.disable_cpu_ep_fallback", "1")?;
-        }
+    let provider = ort.provider;
+    let mut builder = match (&ort.plugin, provider.dispatch(&ort.options)) {
+        (Some(plugin), _) => plugin.choose(builder, environment, provider.onnx_name, &ort.options)?,
+        (None, Some(provider)) => builder.with_execution_providers([provider])?,
+        (None, None) => return on_cpu(builder, environment)?.commit_from_file(file),
+    };
+    if ort.fallback == Fallback::Refuse {
+        builder = builder.with_config_entry("session.disable_cpu_ep_fallback", "1")?;
     }
     builder.commit_from_file(file)
 }

@@ -2,7 +2,7 @@
 
 use ort::environment::Environment;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 use crate::delegate::{cache_folder, failed};
 use crate::error::{Error, Result};
@@ -13,13 +13,24 @@ const VARIABLE: &str = "ORT_DYLIB_PATH";
 /// Where `siskin-export ort setup` puts it, in the user's cache folder.
 const INSTALLED: &str = "onnxruntime-1.32.0/libonnxruntime.so";
 
+static LOADED: OnceLock<Library> = OnceLock::new();
+/// Held while a library is loaded.
+static LOADING: Mutex<()> = Mutex::new(());
+
 /// A library that is loaded.
 pub struct Library {
+    /// Its file.
     pub path: PathBuf,
+    /// What sessions are made in.
     pub environment: Environment,
 }
 
 impl Library {
+    /// The library of this process, if it has loaded one.
+    pub fn loaded() -> Option<&'static Self> {
+        LOADED.get()
+    }
+
     /// What the library says of itself.
     pub fn version(&self) -> String {
         let build = ort::info().split(", ").take(2).collect::<Vec<_>>().join(", ");
@@ -34,18 +45,17 @@ impl Library {
 /// [`Delegate`](crate::ErrorKind::Delegate) if there is none, if the file is no ONNX Runtime or too old a one, or if another
 /// one was loaded before.
 pub fn load(path: Option<&Path>) -> Result<&'static Library> {
-    static LOADED: OnceLock<Library> = OnceLock::new();
     let path = path.map_or_else(usual_path, |path| Ok(path.to_owned()))?;
     // A relative path would be looked for beside the program.
     let path = path.canonicalize().map_err(|error| failed(format!("{}: {error}", path.display())))?;
+    let _alone = LOADING.lock().map_err(|_| failed("a thread ended in a panic"))?;
     if LOADED.get().is_none() {
         let refused = |error: &dyn std::fmt::Display| {
             failed(format!("{} cannot be used as ONNX Runtime: {error}", path.display()))
         };
         let builder = ort::init_from(&path).map_err(|error| refused(&error))?;
         let environment = builder.build().map_err(|error| refused(&error))?;
-        // Whoever was faster has loaded a library too, which is checked below.
-        let _ = LOADED.set(Library { path: path.clone(), environment });
+        LOADED.get_or_init(|| Library { path: path.clone(), environment });
     }
     match LOADED.get() {
         Some(library) if library.path == path => Ok(library),

@@ -3,7 +3,9 @@
 mod engine;
 mod graphs;
 mod library;
+mod plugin;
 mod provider;
+mod run;
 
 use alloc::sync::Arc;
 use std::path::PathBuf;
@@ -13,6 +15,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Model, SessionShape};
 use engine::OrtEngine;
 use graphs::Graphs;
+pub use library::{Library, load};
+use plugin::Plugin;
 pub use provider::PROVIDERS;
 use provider::Provider;
 
@@ -24,6 +28,8 @@ pub struct Ort {
     graphs: Option<PathBuf>,
     /// The library's file, where it is not the usual one.
     library: Option<PathBuf>,
+    /// The file of the provider, where that is a library of its own.
+    plugin: Option<Plugin>,
     fallback: Fallback,
     /// What the provider itself is told.
     options: Vec<Setting>,
@@ -40,11 +46,12 @@ enum Fallback {
 
 impl Ort {
     /// The delegate of the provider that is called `name`. The settings are `graphs`, the folder of the model's graphs;
-    /// `library`, the file of ONNX Runtime; `fallback`, `refuse` or `cpu`; and those of the provider.
+    /// `library`, the file of ONNX Runtime; `plugin`, the file of the provider, where it is a library of its own;
+    /// `fallback`, `refuse` or `cpu`; and those of the provider.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidOption`] for a provider that is not known, a wrong value of `fallback`, and options of a provider
-    /// that has none.
+    /// [`ErrorKind::InvalidOption`] for a provider that is not known, a wrong value of `fallback`, options of a provider
+    /// that has none, and a plugin where this program was built without them.
     pub fn new(name: &str, settings: &[Setting]) -> Result<Self> {
         let invalid = |message| Err(Error::new(ErrorKind::InvalidOption, message));
         let Some(provider) = PROVIDERS.iter().find(|provider| provider.name == name) else {
@@ -59,6 +66,7 @@ impl Ort {
             provider,
             graphs: None,
             library: None,
+            plugin: None,
             fallback: Fallback::Refuse,
             options: Vec::new(),
         };
@@ -66,6 +74,7 @@ impl Ort {
             match (key.as_str(), value.as_str()) {
                 ("graphs", folder) => ort.graphs = Some(folder.into()),
                 ("library", file) => ort.library = Some(file.into()),
+                ("plugin", file) => ort.plugin = Some(Plugin::new(file)?),
                 ("fallback", "refuse") => ort.fallback = Fallback::Refuse,
                 ("fallback", "cpu") => ort.fallback = Fallback::Cpu,
                 ("fallback", other) => return invalid(format!("fallback is refuse or cpu, not {other}")),
@@ -83,17 +92,21 @@ impl Delegate for Ort {
     }
 
     fn probe(&self) -> Result<Probe> {
-        let library = library::load(self.library.as_deref())?;
+        let library = load(self.library.as_deref())?;
+        let provider = self.provider.onnx_name;
+        let version = library.version();
+        if let Some(plugin) = &self.plugin {
+            return Ok(Probe { version, devices: plugin.devices(&library.environment, provider)? });
+        }
         if !self.provider.is_in_library() {
-            let provider = self.provider.onnx_name;
             return Err(failed(format!("{} was built without {provider}", library.path.display())));
         }
-        Ok(Probe { version: library.version(), devices: vec![self.provider.onnx_name.to_owned()] })
+        Ok(Probe { version, devices: vec![provider.to_owned()] })
     }
 
     fn build(&self, model: &Arc<Model>, shape: &SessionShape) -> Result<Box<dyn Engine>> {
         self.probe()?;
-        let library = library::load(self.library.as_deref())?;
+        let library = load(self.library.as_deref())?;
         let Some(folder) = &self.graphs else {
             let message = "the folder of the model's graphs is not known: name it by the setting graphs";
             return Err(Error::new(ErrorKind::InvalidOption, message));

@@ -21,8 +21,10 @@ pub struct Provider {
 pub enum Memory {
     /// In the host's memory: caches stay where they are.
     Host,
-    /// Perhaps elsewhere: everything that goes into a step is taken to be copied.
-    Device,
+    /// In memory that ONNX Runtime calls by this name: caches stay there.
+    Device(&'static str),
+    /// Perhaps elsewhere, in memory that it hands to nobody: everything that goes into a step is taken to be copied.
+    Hidden,
 }
 
 enum Make {
@@ -36,14 +38,22 @@ enum Make {
 pub static PROVIDERS: &[Provider] = &[
     Provider::new::<ep::CPU>("cpu", Memory::Host, Make::Default),
     Provider::new::<ep::XNNPACK>("xnnpack", Memory::Host, Make::Configured(configured::<ep::XNNPACK>)),
-    Provider::new::<ep::OpenVINO>("openvino", Memory::Device, Make::Configured(configured::<ep::OpenVINO>)),
-    Provider::new::<ep::CoreML>("coreml", Memory::Device, Make::Configured(configured::<ep::CoreML>)),
-    Provider::new::<ep::NNAPI>("nnapi", Memory::Device, Make::Plain(plain::<ep::NNAPI>)),
-    Provider::new::<ep::QNN>("qnn", Memory::Device, Make::Configured(configured::<ep::QNN>)),
-    Provider::new::<ep::CUDA>("cuda", Memory::Device, Make::Configured(configured::<ep::CUDA>)),
-    Provider::new::<ep::TensorRT>("tensorrt", Memory::Device, Make::Configured(configured::<ep::TensorRT>)),
-    Provider::new::<ep::WebGPU>("webgpu", Memory::Device, Make::Configured(configured::<ep::WebGPU>)),
-    Provider::new::<ep::DirectML>("directml", Memory::Device, Make::Plain(plain::<ep::DirectML>)),
+    Provider::new::<ep::OpenVINO>("openvino", Memory::Hidden, Make::Configured(configured::<ep::OpenVINO>)),
+    Provider::new::<ep::CoreML>("coreml", Memory::Hidden, Make::Configured(configured::<ep::CoreML>)),
+    Provider::new::<ep::NNAPI>("nnapi", Memory::Hidden, Make::Plain(plain::<ep::NNAPI>)),
+    Provider::new::<ep::QNN>("qnn", Memory::Hidden, Make::Configured(configured::<ep::QNN>)),
+    Provider::new::<ep::CUDA>("cuda", Memory::Device("Cuda"), Make::Configured(configured::<ep::CUDA>)),
+    Provider::new::<ep::TensorRT>(
+        "tensorrt",
+        Memory::Device("Cuda"),
+        Make::Configured(configured::<ep::TensorRT>),
+    ),
+    Provider::new::<ep::WebGPU>(
+        "webgpu",
+        Memory::Device("WebGPU_Buf"),
+        Make::Configured(configured::<ep::WebGPU>),
+    ),
+    Provider::new::<ep::DirectML>("directml", Memory::Device("DML"), Make::Plain(plain::<ep::DirectML>)),
 ];
 
 impl Provider {

@@ -2,7 +2,7 @@
 
 use super::{Converter, Step};
 use crate::onnx::graph::{Constant, Node, Value};
-use crate::onnx::serialize::int8_rows;
+use crate::onnx::weights::int8_rows;
 use crate::tflite::builtin::{Builtin, Weights};
 use crate::tflite::schema::{ABSENT, ElementType, Operator, Tensor};
 
@@ -175,9 +175,8 @@ fn little_endian(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|x| x.to_le_bytes()).collect()
 }
 
-/// `values` as int8 with a scale for each `columns` of them; rows of zeros have one too, as runtimes want no scale of 0.
+/// `values` as int8 with a scale for each `columns` of them.
 fn int8(values: &[f32], columns: usize) -> (ElementType, Vec<u8>, Vec<f32>) {
     let (bytes, scales) = int8_rows(values, columns);
-    let scales = scales.into_iter().map(|scale| if scale > 0.0 { scale } else { 1.0 });
-    (ElementType::I8, bytes, scales.collect())
+    (ElementType::I8, bytes, scales)
 }
