@@ -149,10 +149,9 @@ fn weighted_sums<const B: usize, const N: usize>(
     let mut sums = [[0.0; N]; B];
     for i in 0..n {
         let row = values.part(i, from, B * N);
-        for (b, sums) in sums.iter_mut().enumerate() {
-            let (weight, row) = (weights[b][i], &row[b * N..][..N]);
-            for n in 0..N {
-                sums[n] += weight * row[n];
+        for ((sums, weights), row) in sums.iter_mut().zip(weights).zip(row.chunks_exact(N)) {
+            for (sum, value) in sums.iter_mut().zip(row) {
+                *sum += weights[i] * value;
             }
         }
     }

@@ -242,6 +242,19 @@ static void text_in_and_text_out(void) {
     const size_t lengths[] = {SISKIN_NUL_TERMINATED, 2, 0, 13};
 
     FAILS(siskin_translator_translate(translator, "caf\xe9", 4, &result, &error), SISKIN_ERROR_INVALID_UTF8, "byte 3");
+    {
+        /* One word of 16 MB. */
+        const size_t huge = (size_t)1 << 24;
+        char *word = malloc(huge);
+        siskin_translator *refusing;
+        CHECK(word != NULL);
+        memset(word, 'x', huge);
+        options.long_input = SISKIN_LONG_INPUT_REFUSE;
+        refusing = make_translator(model, &options);
+        FAILS(siskin_translator_translate(refusing, word, huge, &result, &error), SISKIN_ERROR_INPUT_TOO_LONG, "");
+        siskin_translator_free(refusing);
+        free(word);
+    }
     WORKS(siskin_translator_translate(translator, NULL, 0, &result, &error));
     CHECK(siskin_result_alternatives(result, 0) == 1);
     CHECK(strcmp(siskin_result_text(result, 0, 0, &length), "") == 0 && length == 0);

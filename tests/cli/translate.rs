@@ -316,6 +316,12 @@ fn a_full_disk_is_an_error() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_file_system_that_takes_no_files_is_an_error() {
+    translate(&["--output", "/sys/siskin.txt"], b"siskin\n").fails(1, &["/sys/siskin.txt"]);
+}
+
+#[test]
 fn a_shortlist_is_used_where_that_is_asked_for() {
     let listed = write("listed.siskin", &with_shortlist(&model_file(), 10, 6));
     let run = |arguments: &[&str]| {

@@ -80,6 +80,24 @@ fn slow_clients_are_cut_off_and_hold_up_nobody() {
 }
 
 #[test]
+fn endless_requests_are_cut_off() {
+    let service = Service::start(&["--max-request", "2000"]);
+    for (start, again) in [
+        ("POST /translate HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", "10\r\n0123456789abcdef\r\n"),
+        ("GET /health HTTP/1.1\r\n", "X-Again: and again\r\n"),
+    ] {
+        let mut client = service.connect();
+        client.write_all(start.as_bytes()).unwrap();
+        let began = Instant::now();
+        while client.write_all(again.as_bytes()).is_ok() {
+            assert!(began.elapsed() < Duration::from_secs(60), "{start}");
+        }
+        assert_eq!(service.get("/health").0, 200);
+    }
+    assert_eq!(service.metric("siskin_connections"), 1.0);
+}
+
+#[test]
 fn what_nobody_waits_for_is_not_computed() {
     let service = Service::start(&["--time-limit", "1", "--max-texts", "5000"]);
     let began = Instant::now();
