@@ -2,7 +2,7 @@
 
 use super::load::ModelArguments;
 use super::resources::size;
-use crate::format::{File, write_atomically};
+use crate::format::{File, Lesson, write_atomically};
 use crate::learn::{Budget, Course, LearnOptions, Learner, Outcome, Scope, Verdict};
 use crate::model::{Adapter, Model};
 use crate::tensor::AlignedBytes;
@@ -93,6 +93,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         return undo(path, &before);
     }
     let suspended = Suspended::beside(path);
+    if let Some(version) = suspended.learned_by(path)? {
+        suspended.remove()?;
+        if arguments.resume {
+            println!("the lesson was kept already: the adapter has version {version}");
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
     let found = suspended.read(arguments.resume)?;
     let pairs = if arguments.resume { Vec::new() } else { arguments.pairs()? };
     let model = adapted(arguments.model.find("en-de")?.open()?, Some(path).filter(|path| path.exists()))?;
@@ -123,6 +130,13 @@ struct Suspended(PathBuf);
 impl Suspended {
     fn beside(adapter: &Path) -> Self {
         Self(beside(adapter, "lesson"))
+    }
+
+    /// The version of `adapter` if that has learned the lesson: a kill between the two files leaves it.
+    fn learned_by(&self, adapter: &Path) -> Result<Option<u32>> {
+        let Ok(adapter) = Adapter::open(adapter) else { return Ok(None) };
+        let lessons = lessons(&self.0, |lesson| lesson.version)?;
+        Ok(lessons.first().is_some_and(|&lesson| lesson <= adapter.version()).then(|| adapter.version()))
     }
 
     /// The bytes of the file if it is to be resumed; without that, there must be none.
@@ -175,12 +189,16 @@ impl Suspended {
 /// # Errors
 /// The file of the lesson is damaged.
 pub(super) fn pending(adapter: &Path) -> Result<Vec<(String, String)>> {
-    let path = Suspended::beside(adapter).0;
-    let Ok(bytes) = fs::read(&path) else { return Ok(Vec::new()) };
+    let texts = |lesson: Lesson<'_>| (lesson.source.to_owned(), lesson.target.to_owned());
+    lessons(&Suspended::beside(adapter).0, texts)
+}
+
+/// What `part` takes of the lessons in a file, where there is one.
+fn lessons<T>(path: &Path, part: impl Fn(Lesson<'_>) -> T) -> Result<Vec<T>> {
+    let Ok(bytes) = fs::read(path) else { return Ok(Vec::new()) };
     let bytes = AlignedBytes::copy_of(&bytes);
     let file = File::parse(bytes.as_slice()).map_err(|error| error.at(path.display()))?;
-    let lessons = file.lessons().into_iter().flat_map(|lessons| lessons.iter());
-    Ok(lessons.map(|lesson| (lesson.source.to_owned(), lesson.target.to_owned())).collect())
+    Ok(file.lessons().into_iter().flat_map(|lessons| lessons.iter()).map(part).collect())
 }
 
 /// `model` with the adapter in a file, where one is named.

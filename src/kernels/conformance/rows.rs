@@ -5,7 +5,9 @@
 //! of [`EPSILON`], it is the number of roundings that reach the result.
 
 use super::{EPSILON, Random, Unaligned, assert_same_bits, tables};
-use crate::kernels::{Activation, Attention, Kernels, RowIndex, Rows, reference};
+use crate::kernels::lanes::dot;
+use crate::kernels::{Activation, Attention, Kernels, RowIndex, Rows, lane_order, reference};
+use crate::tensor::{Dtype, PackedMatrix};
 
 const LENGTHS: [usize; 17] = [1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100, 127, 512, 1003];
 
@@ -328,6 +330,26 @@ fn attention_agrees() {
     }
     let case = AttentionCase { bias: None, ..AttentionCase::new(2, 8, 0, &mut random) };
     case.run(RowIndex::List(&[]));
+}
+
+#[test]
+fn scores_have_the_bits_of_the_row_kernel() {
+    let mut random = Random(20);
+    for _ in 0..60 {
+        let (m, n, width) = (random.between(1, 11), random.between(1, 40), random.between(1, 70));
+        let [queries, keys] = [m, n].map(|rows| random.floats(rows * width, 2.0));
+        let laned = |rows: &[f32]| -> Vec<f32> {
+            rows.chunks(width).flat_map(|row| lane_order(width).map(|d| row[d])).collect()
+        };
+        let panels = PackedMatrix::pack(Dtype::F32, n, width, &laned(&keys)).expect("finite keys");
+        let want: Vec<f32> =
+            queries.chunks(width).flat_map(|q| keys.chunks(width).map(|k| dot(q, k))).collect();
+        for kernels in tables() {
+            let mut got = vec![f32::NAN; m * n];
+            kernels.scores(&laned(&queries), &panels.view(), &mut got);
+            assert_same_bits(&got, &want, &format!("{kernels:?}: {m} x {n} x {width}"));
+        }
+    }
 }
 
 #[test]
