@@ -263,10 +263,13 @@ fn hold(pair: &Pair, options: Options<'_>, sources: &[Vec<u32>]) {
         pair.expected[0].1,
     );
     println!("  {placement}");
+    // Of a whole sentence. Integers of 8 bits lose more, most of all in OpenVINO on processors without VNNI.
+    let bound =
+        if matches!(options.activations, Activations::Quantized(Width::Eight, _)) { 5.0 } else { 2.0 };
     for &i in &different {
         let margin = margin(&outputs[i], &pair.expected[0].0[i]);
         println!("  sentence {i} differs: log-probability {margin:+.3} of the CPU's");
-        assert!(margin.abs() < 2.0, "sentence {i}: {margin}");
+        assert!(margin.abs() < bound, "sentence {i}: {margin}");
     }
     assert!(different.len() * 10 <= total, "{} of {total} outputs differ", different.len());
     let exact = matches!(options.activations, Activations::F32) && delegate == "ort:cpu";
