@@ -15,6 +15,7 @@ export type ErrorKind =
   | "MemoryLimit"
   | "NonFinite"
   | "Cancelled"
+  | "Delegate"
   | "Internal";
 
 /** What every function throws, or rejects with. */
@@ -24,8 +25,13 @@ export class SiskinError extends Error {
 }
 
 export interface OpenOptions {
-  /** The WebAssembly module, where it is not beside `index.js`. */
+  /** The WebAssembly module, where it is not beside `index.js`: `siskin.wasm`, or for a GPU `siskin-gpu.wasm`. */
   wasm?: Source | WebAssembly.Module;
+  /**
+   * Who runs the layers: `cpu`, the default, or `gpu`, through WebGPU in a browser that lets a module wait (JavaScript
+   * Promise Integration). Without either, or if the GPU gives wrong numbers, that is an error of the kind `Delegate`.
+   */
+  delegate?: "cpu" | "gpu";
 }
 
 /** How to translate; what is not given is as the model asks for. */
@@ -59,6 +65,8 @@ export interface Translation extends Alternative {
   milliseconds: number;
   /** Bytes of the module's memory, the model included. */
   memory: number;
+  /** On a GPU: where what ran and what a step copies, and what the self-test found, a line each. */
+  placement?: string;
 }
 
 /** What the model file says of itself. */
@@ -77,6 +85,7 @@ interface Opened {
   readonly instructionSet: string;
   /** The beam that the model asks for. */
   readonly beam: number;
+  readonly delegate: "cpu" | "gpu";
 }
 
 /** Runs a model in the thread that calls it. */
@@ -85,8 +94,14 @@ export interface Translator extends Opened {
   readonly memory: number;
   translate(text: string, options?: TranslateOptions): Translation;
 }
+/** The same on a GPU, for which the thread does not wait. */
+export interface GpuTranslator extends Opened {
+  readonly memory: number;
+  translate(text: string, options?: TranslateOptions): Promise<Translation>;
+}
 export const Translator: {
   /** Opens a model file, whose checksums are verified. */
+  open(model: Source, options: OpenOptions & { delegate: "gpu" }): Promise<GpuTranslator>;
   open(model: Source, options?: OpenOptions): Promise<Translator>;
 };
 

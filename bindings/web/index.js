@@ -10,7 +10,11 @@ export class SiskinError extends Error {
 
 const CARD = ["name", "task", "languages", "description", "licence", "attribution"];
 const UNITS = ["line", "sentence"];
-const MODULE = new URL("./siskin.wasm", import.meta.url);
+/** The module with each delegate. */
+const MODULES = {
+  cpu: new URL("./siskin.wasm", import.meta.url),
+  gpu: new URL("./siskin-gpu.wasm", import.meta.url),
+};
 
 /** The bytes of a URL, a `Blob` or a buffer. */
 async function bytesOf(source) {
@@ -33,8 +37,10 @@ export class Translator {
   #busy = false;
   #defect = null;
 
-  static async open(model, { wasm = MODULE } = {}) {
+  static async open(model, { delegate = "cpu", wasm = MODULES[delegate] } = {}) {
+    if (!(delegate in MODULES)) throw new SiskinError("InvalidOption", `there is no delegate ${delegate}`);
     const translator = new Translator();
+    translator.delegate = delegate;
     await translator.#open(model, wasm);
     return translator;
   }
@@ -42,12 +48,18 @@ export class Translator {
   async #open(model, wasm) {
     const module = wasm instanceof WebAssembly.Module ? wasm : await WebAssembly.compile(await bytesOf(wasm));
     const on_text = (start, length) => this.#hearText(start, length);
-    this.#wasm = (await WebAssembly.instantiate(module, { siskin: { on_text } })).exports;
+    const functions = { siskin: { on_text } };
+    if (this.delegate === "gpu") {
+      const { gpuFunctions } = await import("./gpu.js");
+      functions.siskin_gpu = gpuFunctions(() => this.#wasm.memory.buffer);
+    }
+    this.#wasm = (await WebAssembly.instantiate(module, functions)).exports;
     const bytes = await bytesOf(model);
     const start = this.#wasm.model_room(bytes.length);
     if (start === 0) throw new SiskinError("MemoryLimit", `no memory for a model of ${bytes.length} bytes`);
     new Uint8Array(this.#wasm.memory.buffer, start, bytes.length).set(bytes);
     this.#call("open");
+    if (this.delegate === "gpu") await this.#wait("use_gpu");
     this.card = Object.fromEntries(CARD.map((key) => [key, this.#cardEntry(key)]).filter(([, entry]) => entry));
     this.instructionSet = this.#text("instruction_set");
     this.beam = this.#call("beam");
@@ -58,25 +70,54 @@ export class Translator {
     return this.#wasm.memory.buffer.byteLength;
   }
 
-  translate(text, { beam = 0, alternatives = 0, maxTokens = 0, unit, onText } = {}) {
-    if (this.#busy) throw new SiskinError("InvalidOption", "onText must not call its own translator");
-    this.#busy = true;
-    this.#onText = onText;
-    this.#thrown = null;
-    const started = performance.now();
+  translate(text, options = {}) {
+    return this.delegate === "gpu" ? this.#translateWaiting(text, options) : this.#translateAtOnce(text, options);
+  }
+
+  #translateAtOnce(text, options) {
+    const started = this.#begin();
     try {
-      this.#call("configure", beam, alternatives, maxTokens, UNITS.indexOf(unit) + 1);
-      this.#put(text);
-      const count = this.#call("translate");
-      const milliseconds = performance.now() - started;
-      const ranked = Array.from({ length: count }, (_, rank) => this.#alternative(rank));
-      const best = ranked[0] ?? { text: this.#text("text", 0), score: 0, tokens: [] };
-      return { ...best, alternatives: ranked, milliseconds, memory: this.memory };
+      this.#prepare(text, options);
+      return this.#found(this.#call("translate"), started);
     } catch (error) {
       throw this.#thrown ? this.#thrown.error : error;
     } finally {
       this.#busy = false;
     }
+  }
+
+  /** The same where the module waits for a GPU. */
+  async #translateWaiting(text, options) {
+    const started = this.#begin();
+    try {
+      this.#prepare(text, options);
+      const found = this.#found(await this.#wait("translate"), started);
+      return { ...found, placement: this.#text("placement") };
+    } catch (error) {
+      throw this.#thrown ? this.#thrown.error : error;
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  #begin() {
+    if (this.#busy) throw new SiskinError("InvalidOption", "the translator is busy: it answers one request after the other");
+    this.#busy = true;
+    this.#thrown = null;
+    return performance.now();
+  }
+
+  #prepare(text, { beam = 0, alternatives = 0, maxTokens = 0, unit, onText }) {
+    this.#onText = onText;
+    this.#call("configure", beam, alternatives, maxTokens, UNITS.indexOf(unit) + 1);
+    this.#put(text);
+  }
+
+  #found(count, started) {
+    const milliseconds = performance.now() - started;
+    const ranked = Array.from({ length: count }, (_, rank) => this.#alternative(rank));
+    const best = ranked[0] ?? { text: this.#text("text", 0), score: 0, tokens: [] };
+    return { ...best, alternatives: ranked, milliseconds, memory: this.memory };
   }
 
   #alternative(rank) {
@@ -101,17 +142,35 @@ export class Translator {
     }
   }
 
-  /** Calls a function of the module. After a trap its memory may be in any state: the translator is then of no use. */
+  /** Calls a function of the module. */
   #call(name, ...numbers) {
     if (this.#defect) throw this.#defect;
-    let number;
     try {
-      number = this.#wasm[name](...numbers);
+      return this.#answer(this.#wasm[name](...numbers));
     } catch (error) {
-      if (!(error instanceof WebAssembly.RuntimeError)) throw error;
-      this.#defect = new SiskinError("Internal", `out of memory or a defect (${error.message}): open the model again`);
-      throw this.#defect;
+      throw this.#understand(error);
     }
+  }
+
+  /** The same for a function that waits for promises. */
+  async #wait(name, ...numbers) {
+    if (this.#defect) throw this.#defect;
+    const waits = "promising" in WebAssembly;
+    try {
+      return this.#answer(await (waits ? WebAssembly.promising(this.#wasm[name]) : this.#wasm[name])(...numbers));
+    } catch (error) {
+      throw this.#understand(error);
+    }
+  }
+
+  /** After a trap the module's memory may be in any state: the translator is then of no use. */
+  #understand(error) {
+    if (!(error instanceof WebAssembly.RuntimeError)) return error;
+    this.#defect = new SiskinError("Internal", `out of memory or a defect (${error.message}): open the model again`);
+    return this.#defect;
+  }
+
+  #answer(number) {
     if (number >= 0) return number;
     const [kind, ...message] = this.#decode(-number).split(": ");
     throw new SiskinError(kind, message.join(": "));
@@ -144,10 +203,10 @@ export class WorkerTranslator {
   #pending = new Map();
   #next = 0;
 
-  static async open(model, { wasm } = {}) {
+  static async open(model, { wasm, delegate } = {}) {
     const translator = new WorkerTranslator();
     try {
-      Object.assign(translator, await translator.#ask("open", [absolute(model), { wasm: absolute(wasm) }]));
+      Object.assign(translator, await translator.#ask("open", [absolute(model), { wasm: absolute(wasm), delegate }]));
     } catch (error) {
       translator.close();
       throw error;

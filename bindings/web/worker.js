@@ -7,8 +7,8 @@ let translator;
 const methods = {
   async open(model, options) {
     translator = await Translator.open(model, options);
-    const { card, instructionSet, beam } = translator;
-    return { card, instructionSet, beam };
+    const { card, instructionSet, beam, delegate } = translator;
+    return { card, instructionSet, beam, delegate };
   },
   translate: (text, options) => translator.translate(text, options),
 };

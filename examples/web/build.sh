@@ -7,6 +7,6 @@ bindings/web/build.sh
 site=target/site
 mkdir -p $site/siskin $site/models
 cp examples/web/{index.html,style.css,app.js,service-worker.js,manifest.webmanifest,icon.svg} $site/
-cp bindings/web/{index.js,worker.js,siskin.wasm} $site/siskin/
+cp bindings/web/{index.js,gpu.js,worker.js,siskin.wasm,siskin-gpu.wasm} $site/siskin/
 cp models/{en-de/en-de,de-en/de-en}.siskin $site/models/
 [ "${1:-}" != --serve ] || exec python3 -m http.server --bind 127.0.0.1 --directory $site 8000

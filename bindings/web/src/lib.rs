@@ -3,6 +3,9 @@
 //! Texts and tokens pass through the *exchange*, bytes that both sides read and write. A function that can fail returns
 //! a number of 0 or more, or `-n`: then the exchange holds an error of `n` bytes, as `Kind: message` in UTF-8.
 
+#[cfg(feature = "gpu")]
+mod gpu;
+
 use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -123,7 +126,10 @@ extern "C" fn configure(beam: usize, alternatives: usize, tokens: usize, unit: u
             _ => {}
         }
         if options != *current.options() {
-            *current = fresh.with_options(options)?;
+            // Options that are refused leave the translator as it is.
+            fresh.with_options(options.clone())?;
+            let current = state.translator.take();
+            state.translator = current.map(|current| current.with_options(options)).transpose()?;
         }
         Ok(0)
     })

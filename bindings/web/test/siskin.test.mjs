@@ -50,6 +50,15 @@ test("the parts of a stream are the text, and false cancels the rest", async () 
   assert.equal(translator.translate(SENTENCES[0]).text, text);
 });
 
+test("without WebGPU the delegate gpu is an error that says what is missing", async () => {
+  const model = await readFile(modelPath("en-de"));
+  const forGpu = await readFile(new URL("../siskin-gpu.wasm", import.meta.url));
+  const opened = Translator.open(model, { wasm: forGpu, delegate: "gpu" });
+  await assert.rejects(opened, { name: "SiskinError", kind: "Delegate", message: /WebGPU/ });
+  const unknown = Translator.open(model, { wasm, delegate: "abacus" });
+  await assert.rejects(unknown, { kind: "InvalidOption", message: /abacus/ });
+});
+
 test("options hold for one call", async () => {
   const translator = await open("en-de");
   const asked = translator.translate(SENTENCES[1]);

@@ -16,9 +16,9 @@ export class Chromium {
   #session;
   #ended;
 
-  /** Starts the browser with an empty profile and opens a page at `url`. */
-  static async open(url, command = process.env.CHROMIUM ?? "chromium") {
-    const browser = new Chromium(command);
+  /** Starts the browser with an empty profile and these flags besides its usual ones, and opens a page at `url`. */
+  static async open(url, flags = []) {
+    const browser = new Chromium(process.env.CHROMIUM ?? "chromium", flags);
     const { targetId } = await browser.send("Target.createTarget", { url: "about:blank" });
     const { sessionId } = await browser.send("Target.attachToTarget", { targetId, flatten: true });
     browser.#session = sessionId;
@@ -28,11 +28,11 @@ export class Chromium {
     return browser;
   }
 
-  constructor(command) {
+  constructor(command, flags) {
     // Inside a container there are neither user namespaces nor much shared memory.
-    const flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe"];
+    const usual = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe"];
     const stdio = ["ignore", "ignore", "ignore", "pipe", "pipe"];
-    this.#process = spawn(command, [...flags, `--user-data-dir=${this.#profile}`], { stdio });
+    this.#process = spawn(command, [...usual, ...flags, `--user-data-dir=${this.#profile}`], { stdio });
     this.#process.stdio[4].setEncoding("utf8").on("data", (text) => this.#hear(text));
     this.#process.stdio[3].on("error", () => {});
     this.#ended = new Promise((resolve) => this.#process.once("exit", resolve).once("error", resolve));

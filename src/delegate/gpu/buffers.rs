@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use super::device::Gpu;
+use super::driver::Buffer;
 use crate::delegate::failed;
 use crate::error::Result;
 use crate::model::{Autoregression, ModelSpec, SessionShape};
@@ -16,36 +17,36 @@ const MOST_ROWS: usize = 65_535;
 /// Scratch and caches. N source tokens, R rows of a step, M rows of either, T steps.
 pub(super) struct Buffers {
     /// What the dispatches of a submission share: `Batch` of `batch.wgsl`.
-    pub batch: wgpu::Buffer,
+    pub batch: Buffer,
     /// The residual stream [M, D].
-    pub x: wgpu::Buffer,
+    pub x: Buffer,
     /// Normalized rows [M, D].
-    pub normed: wgpu::Buffer,
+    pub normed: Buffer,
     /// The widest projections: q, k and v of the encoder, queries, hidden values, forget gates.
-    pub wide: wgpu::Buffer,
+    pub wide: Buffer,
     /// Attention outputs [M, I], gated hidden values [M, F], candidates [M, D].
-    pub narrow: wgpu::Buffer,
+    pub narrow: Buffer,
     /// Rows in int8.
-    pub quantized: wgpu::Buffer,
+    pub quantized: Buffer,
     /// Their scales \[M\].
-    pub scales: wgpu::Buffer,
+    pub scales: Buffer,
     /// Attention weights [M, H, longest].
-    pub probabilities: wgpu::Buffer,
+    pub probabilities: Buffer,
     /// First source token and number of them, of each row's sentence [M, 2].
-    pub spans: wgpu::Buffer,
+    pub spans: Buffer,
     /// The row that each row continues \[R\].
-    pub parents: wgpu::Buffer,
+    pub parents: Buffer,
     /// The slots that each row reads [2, R, T].
-    pub ancestry: wgpu::Buffer,
+    pub ancestry: Buffer,
     /// Of each decoder layer the q, k and v of every slot [T * R, 3 I], where the projection wrote them; or the cells of
     /// an SSRU [2, R, D].
-    pub history: Vec<wgpu::Buffer>,
+    pub history: Vec<Buffer>,
     /// Of each decoder layer the keys and values of the memory [N, 2 I].
-    pub memory: Vec<wgpu::Buffer>,
+    pub memory: Vec<Buffer>,
     /// [R, V].
-    pub logits: wgpu::Buffer,
+    pub logits: Buffer,
     /// The logits on their way to the host.
-    pub readable: wgpu::Buffer,
+    pub readable: Buffer,
     /// The most keys of a row.
     pub longest: usize,
 }

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use super::buffers::Buffers;
 use super::device::Gpu;
+use super::driver::Transfer;
 use super::recorder::{Dispatch, Recorder};
 use crate::delegate::failed;
 use crate::delegate::{Embeddings, Engine, Placement, Step};
@@ -79,13 +80,9 @@ impl GpuEngine {
         copies.iter().map(|(_, bytes)| bytes.len() as u64).sum()
     }
 
-    /// The commands of `dispatches` for `rows` rows.
-    fn record(&self, dispatches: &[Dispatch], rows: usize) -> wgpu::CommandEncoder {
-        let mut commands = self.gpu.device.create_command_encoder(&Default::default());
-        let mut pass = commands.begin_compute_pass(&Default::default());
-        dispatches.iter().for_each(|dispatch| dispatch.record(&mut pass, rows as u32));
-        drop(pass);
-        commands
+    /// Submits `dispatches` for `rows` rows, and then `copy`.
+    fn submit(&self, dispatches: &[Dispatch], rows: usize, copy: Option<Transfer<'_>>) {
+        self.gpu.submit(dispatches.iter().map(|dispatch| dispatch.launch(rows as u32)), copy);
     }
 }
 
@@ -103,7 +100,7 @@ impl Engine for GpuEngine {
             self.embeddings.source(source, &mut self.x[first..]);
         }
         self.upload(0, &spans);
-        self.gpu.submit(self.record(&self.encoder, spans.len()));
+        self.submit(&self.encoder, spans.len(), None);
         self.gpu.check()
     }
 
@@ -123,9 +120,7 @@ impl Engine for GpuEngine {
         let to_device = self.upload(step.position, &spans) + parents.len() as u64;
         let from_device = 4 * (rows * self.vocabulary) as u64;
         let Buffers { logits, readable, .. } = &self.buffers;
-        let mut commands = self.record(&self.decoder, rows);
-        commands.copy_buffer_to_buffer(logits, 0, readable, 0, from_device);
-        self.gpu.submit(commands);
+        self.submit(&self.decoder, rows, Some(Transfer { from: logits, to: readable, bytes: from_device }));
         let host = &mut self.logits;
         host.clear();
         self.gpu.read(readable, from_device, |bytes| {

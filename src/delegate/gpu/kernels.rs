@@ -6,6 +6,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use super::device::{Gpu, PackedDot};
+use super::driver::Access::{self, Read, Write};
+use super::driver::Pipeline;
 use crate::kernels::Activation;
 
 /// Element types that weights have on the GPU.
@@ -50,19 +52,10 @@ pub(super) const WIDE_ROWS: u32 = 4;
 /// A compiled kernel.
 #[derive(Clone)]
 pub(super) struct Kernel {
-    pub pipeline: wgpu::ComputePipeline,
-    pub layout: wgpu::BindGroupLayout,
+    pub pipeline: Pipeline,
     /// Rows that a workgroup computes.
     pub rows: u32,
 }
-
-/// A kernel's bindings behind the batch and the parameters.
-#[derive(Clone, Copy, PartialEq)]
-enum Access {
-    Read,
-    Write,
-}
-use Access::{Read, Write};
 
 const BATCH: &str = include_str!("shaders/batch.wgsl");
 const ACTIVATION: &str = include_str!("shaders/activation.wgsl");
@@ -118,41 +111,8 @@ impl Gpu {
         if let Some(kernel) = compiled.get(&text) {
             return kernel.clone();
         }
-        let device = &self.device;
-        let uniform = wgpu::BufferBindingType::Uniform;
-        let storage = |access| wgpu::BufferBindingType::Storage { read_only: access == Read };
-        let types = [uniform; 2].into_iter().chain(buffers.iter().map(|&access| storage(access)));
-        let entries: alloc::vec::Vec<_> = types
-            .zip(0..)
-            .map(|(ty, binding)| wgpu::BindGroupLayoutEntry {
-                binding,
-                visibility: wgpu::ShaderStages::COMPUTE,
-                ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
-                count: None,
-            })
-            .collect();
-        let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-            label: Some(label),
-            entries: &entries,
-        });
-        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label: Some(label),
-            bind_group_layouts: &[Some(&layout)],
-            immediate_size: 0,
-        });
-        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: Some(label),
-            source: wgpu::ShaderSource::Wgsl(text.as_str().into()),
-        });
-        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(label),
-            layout: Some(&pipeline_layout),
-            module: &module,
-            entry_point: Some("main"),
-            compilation_options: Default::default(),
-            cache: None,
-        });
-        let kernel = Kernel { pipeline, layout, rows };
+        let pipeline = self.driver.pipeline(label, &text, buffers);
+        let kernel = Kernel { pipeline, rows };
         compiled.insert(text, kernel.clone());
         kernel
     }

@@ -1,6 +1,11 @@
-//! The delegate `gpu`: the whole encoder and the whole step of the decoder as compute kernels, through `wgpu`.
+//! The delegate `gpu`: the whole encoder and the whole step of the decoder as compute kernels, through `wgpu`, or through
+//! the WebGPU of a browser.
 //!
 //! ```text
+//! native     what is asked of a GPU, by wgpu
+//! browser    the same, by functions that JavaScript gives
+//! driver     which of the two, and what both speak of
+//! device     the GPU: its limits, its memory, what went wrong
 //! kernels    WGSL and the constants it is compiled for: product, rows, attention, slots of hypotheses, SSRU
 //! weights    the file's panels, uploaded as they lie
 //! buffers    scratch and caches, resident
@@ -12,10 +17,15 @@
 //! Numbers are those of the CPU but for the order in which floats are summed and for the precision of the GPU's `exp`,
 //! `tanh` and `inverseSqrt`; products of int8 are exact. `docs/gpu.md` says how far that moves logits.
 
+#[cfg(target_family = "wasm")]
+mod browser;
 mod buffers;
 mod device;
+mod driver;
 mod engine;
 mod kernels;
+#[cfg(not(target_family = "wasm"))]
+mod native;
 mod network;
 mod recorder;
 mod weights;
@@ -56,7 +66,7 @@ impl Delegate for GpuDelegate {
         if devices.is_empty() {
             return Err(device::no_adapter());
         }
-        Ok(Probe { version: "wgpu 30".into(), devices })
+        Ok(Probe { version: driver::VERSION.into(), devices })
     }
 
     fn build(&self, model: &Arc<Model>, shape: &SessionShape) -> Result<Box<dyn Engine>> {

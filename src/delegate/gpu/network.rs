@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::buffers::Buffers;
+use super::driver::Buffer;
 use super::kernels::Element;
 use super::recorder::{Dispatch, IN_PLACE, Place, Preparation, QUANTIZED, Recorder, UNCHANGED, WORKGROUP};
 use super::weights::{DistanceBias, Normalization, Product};
@@ -72,7 +73,7 @@ impl Recorder<'_> {
     fn self_attention(
         &mut self,
         block: &SelfAttention,
-        slots: &wgpu::Buffer,
+        slots: &Buffer,
         place: Place,
         bias: Option<&DistanceBias>,
     ) -> Result<()> {
@@ -86,7 +87,7 @@ impl Recorder<'_> {
         self.leave(&block.output, &self.buffers.narrow, &block.norm)
     }
 
-    fn cross_attention(&mut self, block: &CrossAttention, memory: &wgpu::Buffer) -> Result<()> {
+    fn cross_attention(&mut self, block: &CrossAttention, memory: &Buffer) -> Result<()> {
         let (inner, buffers) = (self.spec.inner_width(), self.buffers);
         let query = self.upload(&block.query)?;
         let input = self.enter(&block.norm, &query)?;
@@ -96,7 +97,7 @@ impl Recorder<'_> {
         self.leave(&block.output, &buffers.narrow, &block.norm)
     }
 
-    fn ssru(&mut self, ssru: &Ssru, norm: &Norm, cells: &wgpu::Buffer) -> Result<()> {
+    fn ssru(&mut self, ssru: &Ssru, norm: &Norm, cells: &Buffer) -> Result<()> {
         let (d, buffers) = (self.spec.d_model, self.buffers);
         let products = [(&ssru.forget, &buffers.wide), (&ssru.input, &buffers.narrow)];
         for (linear, out) in products {
@@ -130,7 +131,7 @@ impl Recorder<'_> {
     }
 
     /// What a sub-layer's first product reads: the normalized stream, or the stream itself.
-    fn enter(&mut self, norm: &Norm, product: &Product) -> Result<wgpu::Buffer> {
+    fn enter(&mut self, norm: &Norm, product: &Product) -> Result<Buffer> {
         let buffers = self.buffers;
         match self.spec.norm_order {
             NormOrder::Pre => {
@@ -143,14 +144,14 @@ impl Recorder<'_> {
     }
 
     /// Ends a sub-layer of attention by the projection of its `context`.
-    fn leave(&mut self, output: &Linear, context: &wgpu::Buffer, norm: &Norm) -> Result<()> {
+    fn leave(&mut self, output: &Linear, context: &Buffer, norm: &Norm) -> Result<()> {
         let output = self.upload(output)?;
         let input = self.prepare(&output, context, &self.buffers.normed, &UNCHANGED);
         self.add(&output, &input, norm)
     }
 
     /// Adds a sub-layer's last product to the stream.
-    fn add(&mut self, product: &Product, input: &wgpu::Buffer, norm: &Norm) -> Result<()> {
+    fn add(&mut self, product: &Product, input: &Buffer, norm: &Norm) -> Result<()> {
         self.multiply(product, input, &self.buffers.x, Place::Front, Activation::Identity, Residual::Add);
         self.stream_is_quantized = false;
         match self.spec.norm_order {
@@ -160,7 +161,7 @@ impl Recorder<'_> {
     }
 
     /// The stream, as `product` reads it.
-    fn stream(&mut self, product: &Product) -> wgpu::Buffer {
+    fn stream(&mut self, product: &Product) -> Buffer {
         if product.element == Element::I8 && self.stream_is_quantized {
             return self.buffers.quantized.clone();
         }

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use super::buffers::Buffers;
 use super::device::Gpu;
+use super::driver::{Bindings, Buffer, Launch};
 use super::kernels::{Element, Kernel, WIDE_ROWS, activation_code};
 use super::weights::{DistanceBias, NormCode, Normalization, Product};
 use crate::error::Result;
@@ -15,26 +16,25 @@ use crate::tensor::{K_GROUP, PANEL_ROWS};
 /// A kernel with what it works on.
 pub(super) struct Dispatch {
     /// For few rows.
-    narrow: Launch,
+    narrow: Shared,
     /// For [`WIDE_ROWS`] and more.
-    wide: Launch,
-    bindings: wgpu::BindGroup,
+    wide: Shared,
+    bindings: Bindings,
 }
 
 /// A kernel and the workgroups that share the columns of a row.
 #[derive(Clone)]
-struct Launch {
+struct Shared {
     kernel: Kernel,
     columns: usize,
 }
 
 impl Dispatch {
-    /// Adds the dispatch for `rows` rows to `pass`.
-    pub fn record(&self, pass: &mut wgpu::ComputePass<'_>, rows: u32) {
-        let Launch { kernel, columns } = if rows < WIDE_ROWS { &self.narrow } else { &self.wide };
-        pass.set_pipeline(&kernel.pipeline);
-        pass.set_bind_group(0, &self.bindings, &[]);
-        pass.dispatch_workgroups(*columns as u32, rows.div_ceil(kernel.rows), 1);
+    /// What runs for `rows` rows.
+    pub fn launch(&self, rows: u32) -> Launch<'_> {
+        let Shared { kernel, columns } = if rows < WIDE_ROWS { &self.narrow } else { &self.wide };
+        let workgroups = [*columns as u32, rows.div_ceil(kernel.rows)];
+        Launch { kernel: &kernel.pipeline, bindings: &self.bindings, workgroups }
     }
 }
 
@@ -72,7 +72,7 @@ pub(super) struct Recorder<'a> {
     pub buffers: &'a Buffers,
     pub dispatches: Vec<Dispatch>,
     /// Bound where a kernel reads nothing.
-    nothing: wgpu::Buffer,
+    nothing: Buffer,
     /// Whether the int8 rows are those of the residual stream.
     pub stream_is_quantized: bool,
 }
@@ -96,10 +96,10 @@ impl<'a> Recorder<'a> {
     pub fn prepare(
         &mut self,
         product: &Product,
-        from: &wgpu::Buffer,
-        to: &wgpu::Buffer,
+        from: &Buffer,
+        to: &Buffer,
         preparation: &Preparation<'_>,
-    ) -> wgpu::Buffer {
+    ) -> Buffer {
         let Preparation { norm, gate, scale } = preparation;
         if product.element == Element::I8 {
             self.rows(from, to, product.columns, preparation, QUANTIZED);
@@ -115,8 +115,8 @@ impl<'a> Recorder<'a> {
 
     pub fn rows(
         &mut self,
-        from: &wgpu::Buffer,
-        to: &wgpu::Buffer,
+        from: &Buffer,
+        to: &Buffer,
         width: usize,
         preparation: &Preparation<'_>,
         destinations: u32,
@@ -142,8 +142,8 @@ impl<'a> Recorder<'a> {
     pub fn multiply(
         &mut self,
         product: &Product,
-        input: &wgpu::Buffer,
-        out: &wgpu::Buffer,
+        input: &Buffer,
+        out: &Buffer,
         place: Place,
         activation: Activation,
         residual: Residual,
@@ -161,15 +161,15 @@ impl<'a> Recorder<'a> {
         let launches = self
             .gpu
             .matmul_kernels(product.element)
-            .map(|(kernel, panels_each)| Launch { kernel, columns: panels.div_ceil(panels_each as usize) });
+            .map(|(kernel, panels_each)| Shared { kernel, columns: panels.div_ceil(panels_each as usize) });
         self.push_either(launches, &parameters, &buffers);
     }
 
     /// `layout`: from one query to the next, from one slot to the next, and where keys and values begin in a slot.
     pub fn attend(
         &mut self,
-        queries: &wgpu::Buffer,
-        slots: &wgpu::Buffer,
+        queries: &Buffer,
+        slots: &Buffer,
         layout: [u32; 4],
         by_ancestry: u32,
         bias: Option<&DistanceBias>,
@@ -203,24 +203,16 @@ impl<'a> Recorder<'a> {
         self.push(kernel, longest.div_ceil(WORKGROUP), &[0], &[parents, ancestry]);
     }
 
-    pub fn push(&mut self, kernel: Kernel, columns: usize, parameters: &[u32], buffers: &[&wgpu::Buffer]) {
-        let launch = Launch { kernel, columns };
-        self.push_either([launch.clone(), launch], parameters, buffers);
+    pub fn push(&mut self, kernel: Kernel, columns: usize, parameters: &[u32], buffers: &[&Buffer]) {
+        let shared = Shared { kernel, columns };
+        self.push_either([shared.clone(), shared], parameters, buffers);
     }
 
-    fn push_either(&mut self, launches: [Launch; 2], parameters: &[u32], buffers: &[&wgpu::Buffer]) {
+    fn push_either(&mut self, launches: [Shared; 2], parameters: &[u32], buffers: &[&Buffer]) {
         let [narrow, wide] = launches;
         let parameters = self.gpu.parameters(parameters);
         let all = [&self.buffers.batch, &parameters].into_iter().chain(buffers.iter().copied());
-        let entries: Vec<_> = all
-            .zip(0..)
-            .map(|(buffer, binding)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
-            .collect();
-        let bindings = self.gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: None,
-            layout: &narrow.kernel.layout,
-            entries: &entries,
-        });
+        let bindings = self.gpu.driver.bind(&narrow.kernel.pipeline, all);
         self.dispatches.push(Dispatch { narrow, wide, bindings });
     }
 }

@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use super::device::Gpu;
+use super::driver::Buffer;
 use super::kernels::Element;
 use crate::delegate::failed;
 use crate::error::Result;
@@ -19,9 +20,9 @@ pub(super) struct Product {
     /// K.
     pub columns: usize,
     /// The file's panels.
-    pub weights: wgpu::Buffer,
+    pub weights: Buffer,
     /// Scale and bias of each row, `[P * 8, 2]`.
-    pub scale_bias: wgpu::Buffer,
+    pub scale_bias: Buffer,
 }
 
 impl Product {
@@ -90,7 +91,7 @@ pub(super) struct Normalization {
     pub code: NormCode,
     pub epsilon: f32,
     /// Weight and bias of each column, `[D, 2]`.
-    pub weight_bias: wgpu::Buffer,
+    pub weight_bias: Buffer,
 }
 
 impl Normalization {
@@ -119,7 +120,7 @@ impl Normalization {
 #[derive(Clone)]
 pub(super) struct DistanceBias {
     /// `[2 * longest - 1, H]`, from a key that is `longest - 1` before the query on.
-    pub table: wgpu::Buffer,
+    pub table: Buffer,
     /// The row of distance 0.
     pub origin: usize,
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::delegate::gpu::device::PackedDot;
+use crate::delegate::gpu::driver::Transfer;
 use crate::delegate::gpu::kernels::Products;
 use crate::model::{Alignment, Model, SessionShape, ShortlistMode};
 use crate::tensor::{Dtype, PackedMatrix, Panels, cast_slice};
@@ -49,7 +50,7 @@ fn with_recorder(change: impl FnOnce(Gpu) -> Gpu, check: impl FnOnce(&mut Record
 }
 
 impl Recorder<'_> {
-    fn floats(&self, values: &[f32]) -> wgpu::Buffer {
+    fn floats(&self, values: &[f32]) -> Buffer {
         self.gpu.upload("floats", bytemuck::cast_slice(values)).expect("little memory")
     }
 
@@ -58,20 +59,18 @@ impl Recorder<'_> {
     fn run<T: crate::tensor::Element>(
         &mut self,
         [rows, position, room, length]: [u32; 4],
-        out: &wgpu::Buffer,
+        out: &Buffer,
         count: usize,
     ) -> Vec<T> {
         self.gpu.write(&self.buffers.batch, bytemuck::cast_slice(&[rows, position, room, length]));
-        let mut commands = self.gpu.device.create_command_encoder(&Default::default());
-        let mut pass = commands.begin_compute_pass(&Default::default());
-        self.dispatches.drain(..).for_each(|dispatch| dispatch.record(&mut pass, rows));
-        drop(pass);
-        let readable = self.gpu.readable(4 * count as u64);
-        commands.copy_buffer_to_buffer(out, 0, &readable, 0, 4 * count as u64);
-        self.gpu.submit(commands);
+        let bytes = 4 * count as u64;
+        let readable = self.gpu.readable(bytes);
+        let copy = Transfer { from: out, to: &readable, bytes };
+        self.gpu.submit(self.dispatches.iter().map(|dispatch| dispatch.launch(rows)), Some(copy));
+        self.dispatches.clear();
         let mut words = Vec::new();
         let take = |bytes: &[u8]| words.extend_from_slice(cast_slice(bytes).expect("aligned"));
-        self.gpu.read(&readable, 4 * count as u64, take).expect("the words");
+        self.gpu.read(&readable, bytes, take).expect("the words");
         words
     }
 }
