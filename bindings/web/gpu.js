@@ -6,9 +6,6 @@ const usages = () => {
   return [STORAGE | COPY_DST | COPY_SRC, UNIFORM | COPY_DST, MAP_READ | COPY_DST];
 };
 
-/** Whether a module can wait for a promise: JavaScript Promise Integration. */
-const canWait = () => "Suspending" in WebAssembly;
-
 /** The functions, for a module whose memory `memory()` is. Nothing is thrown into the module: `failure` tells. */
 export function gpuFunctions(memory) {
   const objects = new Map();
@@ -90,9 +87,10 @@ export function gpuFunctions(memory) {
       fail(error.message);
     }
   };
+  /** A function that the module waits for, by JavaScript Promise Integration; without it there is no GPU. */
   const waiting = (call) => {
     const guarded = (...numbers) => call(...numbers).catch((error) => fail(error.message));
-    return canWait() ? new WebAssembly.Suspending(guarded) : () => 0;
+    return "Suspending" in WebAssembly ? new WebAssembly.Suspending(guarded) : () => 0;
   };
   const all = Object.entries(functions).map(([name, call]) => [name, guarded(call)]);
   return { ...Object.fromEntries(all), open: waiting(open), read: waiting(read) };
