@@ -102,7 +102,7 @@ const MAX_TILE_ROWS: usize = 8;
 /// of rows, or as many as there are, for a share each in the order of memory, so that memory is always at work.
 const PREFETCH_BYTES: usize = 1024;
 const PREFETCH_BYTES_OF_ONE: usize = 4096;
-const HELD_BYTES: usize = 16 << 10;
+const HELD_BYTES: usize = 64 << 10;
 const SHARES: usize = 8;
 
 /// One call of a product: validated by [`Kernels::gemm`](crate::kernels::Kernels::gemm).
