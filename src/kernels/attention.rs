@@ -148,10 +148,12 @@ fn weighted_sums<const B: usize, const N: usize>(
     let weights: [&[f32]; B] = core::array::from_fn(|b| &all[(from + b * N) / width * n..][..n]);
     let mut sums = [[0.0; N]; B];
     for i in 0..n {
-        let row = values.part(i, from, B * N);
-        for ((sums, weights), row) in sums.iter_mut().zip(weights).zip(row.chunks_exact(N)) {
+        let (row, _) = values.part(i, from, B * N).as_chunks::<N>();
+        for ((sums, weights), row) in sums.iter_mut().zip(weights).zip(row) {
+            // Before the loop, so that the compiler makes vectors of it.
+            let weight = weights[i];
             for (sum, value) in sums.iter_mut().zip(row) {
-                *sum += weights[i] * value;
+                *sum += weight * value;
             }
         }
     }

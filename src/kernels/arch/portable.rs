@@ -151,6 +151,12 @@ impl<W: Widen> Tile for Float<W> {
     }
 
     #[inline(always)]
+    unsafe fn add(mut a: Self::Acc, b: Self::Acc) -> Self::Acc {
+        a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
+        a
+    }
+
+    #[inline(always)]
     unsafe fn store(acc: Self::Acc, sums: *mut [f32; PANEL_ROWS], _stride: usize) {
         // SAFETY: the caller lets us write it.
         unsafe { *sums = acc };

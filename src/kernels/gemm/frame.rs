@@ -71,6 +71,12 @@ pub(in crate::kernels) trait Tile {
     /// They must be readable.
     unsafe fn load_w(panel: *const Self::Weight) -> Self::W;
 
+    /// `a + b`, for sums in lanes: there are tiles that have none.
+    unsafe fn add(a: Self::Acc, _b: Self::Acc) -> Self::Acc {
+        debug_assert!(false, "a tile without sums in lanes");
+        a
+    }
+
     /// `acc + a * w`.
     unsafe fn multiply(acc: Self::Acc, a: Self::A, w: Self::W) -> Self::Acc;
 
@@ -80,9 +86,9 @@ pub(in crate::kernels) trait Tile {
     /// They must be writable.
     unsafe fn store(acc: Self::Acc, sums: *mut [Self::Sum; PANEL_ROWS], stride: usize);
 
-    /// Asks for the weights of a step that are `ahead` bytes behind `panel`; they need not exist.
+    /// Asks for the weights of a step that are `ahead` bytes behind `weights`; they need not exist.
     #[inline(always)]
-    fn prefetch(_panel: *const Self::Weight, _ahead: usize) {}
+    fn prefetch(_weights: *const Self::Weight, _ahead: usize) {}
 }
 
 /// Greatest [`Tile::ROWS`].
@@ -91,11 +97,13 @@ const MAX_ROWS: usize = 2;
 pub(in crate::kernels) const MAX_DEPTH: usize = 16;
 /// Rows of the largest tile, all operands together.
 const MAX_TILE_ROWS: usize = 8;
-/// How far ahead of the weights in use the next are asked for: in each of several panels, and in a single one. The last
-/// rows of a block of panels that is not larger than `HELD_BYTES` ask for the block behind it.
+/// How far ahead of the weights in use the next are asked for: in each of several panels, and in a single one. While rows
+/// meet a block of panels that is not larger than `HELD_BYTES`, they ask for the block behind it: the first `SHARES` tiles
+/// of rows, or as many as there are, for a share each in the order of memory, so that memory is always at work.
 const PREFETCH_BYTES: usize = 1024;
 const PREFETCH_BYTES_OF_ONE: usize = 4096;
-const HELD_BYTES: usize = 16 << 10;
+const HELD_BYTES: usize = 64 << 10;
+const SHARES: usize = 8;
 
 /// One call of a product: validated by [`Kernels::gemm`](crate::kernels::Kernels::gemm).
 pub(in crate::kernels) struct Product<'a, I, W> {
@@ -261,10 +269,20 @@ unsafe fn panel_block<T: Tile, const R: usize, const P: usize, const LANED: bool
     let mut sums = [[[[T::Sum::default(); PANEL_ROWS]; P]; MAX_ROWS]; R];
     let sums = sums.as_flattened_mut();
     let (mut row, rows) = (0, out.rows());
+    let (block, step) = (size_of_val(weights), T::DEPTH * T::PANEL_WIDTH * size_of::<T::Weight>());
+    let shares = rows.div_ceil(R * T::ROWS).min(SHARES);
+    let mut share = 0;
     while row < rows {
         let (inputs, left) = (&product.inputs[row * depth..], rows - row);
-        let last = left <= R * T::ROWS && size_of_val(weights) <= HELD_BYTES;
-        let ahead = if last { size_of_val(weights) } else { PREFETCH_BYTES };
+        let ahead = if block > HELD_BYTES {
+            Ahead { first: PREFETCH_BYTES, lane: block / P, step }
+        } else if shares == 1 {
+            Ahead { first: block, lane: block / P, step }
+        } else {
+            let first = if share < shares { block + block / shares * share } else { 0 };
+            Ahead { first, lane: step, step: P * step / shares }
+        };
+        share += 1;
         // SAFETY: the caller's promise.
         let done = unsafe {
             if left >= R * T::ROWS {
@@ -288,7 +306,7 @@ unsafe fn tile<T: Tile, const R: usize, const P: usize, const LANED: bool>(
     left: usize,
     weights: &[T::Weight],
     depth: usize,
-    ahead: usize,
+    ahead: Ahead,
     sums: &mut [[[T::Sum; PANEL_ROWS]; P]],
 ) -> usize {
     const {
@@ -307,12 +325,12 @@ unsafe fn tile<T: Tile, const R: usize, const P: usize, const LANED: bool>(
         let (a, w) = (inputs.as_ptr(), weights.as_ptr());
         let operands =
             Operands { a, stride: depth, second, w, lane_a: 0, lane_w: depth, step: T::DEPTH, ahead };
-        if LANED {
-            laned_tile::<T, R, P>(&operands, depth, sums);
-            return rows;
-        }
         let mut acc = [[T::zero(); P]; R];
-        steps::<T, R, P>(&mut acc, &operands, whole);
+        if LANED {
+            acc = laned_tile::<T, R, P>(&operands, depth);
+        } else {
+            steps::<T, R, P>(&mut acc, &operands, whole);
+        }
         if T::DEPTH > T::Sum::K_PADDING && whole < depth {
             let left = depth - whole;
             let mut a = [T::Input::default(); MAX_TILE_ROWS * MAX_DEPTH];
@@ -345,34 +363,29 @@ unsafe fn tile<T: Tile, const R: usize, const P: usize, const LANED: bool>(
 unsafe fn laned_tile<T: Tile, const R: usize, const P: usize>(
     operands: &Operands<T::Input, T::Weight>,
     depth: usize,
-    sums: &mut [[[T::Sum; PANEL_ROWS]; P]],
-) {
-    let add = |sums: &mut [[[T::Sum; PANEL_ROWS]; P]], others: &[[[T::Sum; PANEL_ROWS]; P]]| {
-        let sums = sums.as_flattened_mut().as_flattened_mut();
-        for (sum, other) in sums.iter_mut().zip(others.as_flattened().as_flattened()) {
-            *sum = T::Sum::add(*sum, *other);
-        }
-    };
-    // Sums of two, four and eight lanes that wait for their neighbours.
-    let mut waiting = [[[[T::Sum::default(); PANEL_ROWS]; P]; R]; 3];
-    let mut first = 0;
-    for (i, lane) in COMBINED.into_iter().enumerate() {
-        let len = depth.saturating_sub(lane).div_ceil(LANES);
-        // SAFETY: the lanes' lengths add up to `depth`; `sums` has R rows.
-        unsafe {
-            let mut acc = [[T::zero(); P]; R];
+) -> [[T::Acc; P]; R] {
+    // SAFETY: the caller's promise; the lanes' lengths add up to `depth`.
+    unsafe {
+        // Sums of one, two and four lanes that wait for their neighbours, and of all eight.
+        let mut waiting = [[[T::zero(); P]; R]; 4];
+        let mut first = 0;
+        for (i, lane) in COMBINED.into_iter().enumerate() {
+            let len = depth.saturating_sub(lane).div_ceil(LANES);
+            let mut sums = [[T::zero(); P]; R];
             let (a, w) = (operands.a.add(first), operands.w.add(first * T::PANEL_WIDTH));
-            steps::<T, R, P>(&mut acc, &Operands { a, w, ..*operands }, len);
-            for (acc, sums) in acc.iter().zip(&mut *sums) {
-                acc.iter().zip(sums).for_each(|(acc, sums)| T::store(*acc, sums, P));
+            steps::<T, R, P>(&mut sums, &Operands { a, w, ..*operands }, len);
+            first += len;
+            let pairs = i.trailing_ones() as usize;
+            for neighbours in &waiting[..pairs] {
+                for (sums, neighbours) in sums.iter_mut().zip(neighbours) {
+                    for (sum, neighbour) in sums.iter_mut().zip(neighbours) {
+                        *sum = T::add(*neighbour, *sum);
+                    }
+                }
             }
+            waiting[pairs] = sums;
         }
-        first += len;
-        let pairs = i.trailing_ones() as usize;
-        waiting[..pairs].iter().for_each(|others| add(&mut sums[..R], others));
-        if let Some(place) = waiting.get_mut(pairs) {
-            place.copy_from_slice(&sums[..R]);
-        }
+        waiting[3]
     }
 }
 
@@ -406,8 +419,18 @@ struct Operands<I, W> {
     lane_w: usize,
     /// Elements along K from one step to the next.
     step: usize,
-    /// Bytes from the weights in use to those that are asked for.
-    ahead: usize,
+    /// What is asked for.
+    ahead: Ahead,
+}
+
+/// Where the weights are that are asked for while others are multiplied, in bytes.
+#[derive(Clone, Copy)]
+struct Ahead {
+    /// From the weights in use to the first of them.
+    first: usize,
+    /// From those of one lane to the next, and of one step.
+    lane: usize,
+    step: usize,
 }
 
 /// Adds products to every sum of a tile, for each k below `end` that is a multiple of the step.
@@ -422,12 +445,13 @@ unsafe fn steps<T: Tile, const R: usize, const P: usize>(
     end: usize,
 ) {
     let Operands { a, stride, second, w, lane_a, lane_w, step, ahead } = *operands;
-    for k in (0..end).step_by(step) {
+    let weights = w;
+    for (i, k) in (0..end).step_by(step).enumerate() {
         // SAFETY: the caller's promises.
         unsafe {
             unroll!(p < P, {
                 let w = w.add((p * lane_w + k) * T::PANEL_WIDTH);
-                T::prefetch(w, ahead);
+                T::prefetch(weights, ahead.first + p * ahead.lane + i * ahead.step);
                 let w = T::load_w(w);
                 unroll!(r < R, {
                     let a = T::load_a(a.add(r * T::ROWS * stride + p * lane_a + k), second);
@@ -447,6 +471,7 @@ unsafe fn row_by_panel<T: Tile, const C: usize>(
 ) -> [T::Sum; PANEL_ROWS] {
     assert!(input.len() == depth && weights.len() == T::PANEL_WIDTH * depth);
     let step = C * T::DEPTH;
+    let bytes = T::DEPTH * T::PANEL_WIDTH * size_of::<T::Weight>();
     let whole = depth / step * step;
     let mut parts = [[T::Sum::default(); PANEL_ROWS]; C];
     // SAFETY: all offsets are below `depth` and `PANEL_WIDTH * depth`, and `store` writes one row. The instruction set is the
@@ -462,7 +487,7 @@ unsafe fn row_by_panel<T: Tile, const C: usize>(
             lane_a: T::DEPTH,
             lane_w: T::DEPTH,
             step,
-            ahead: PREFETCH_BYTES_OF_ONE,
+            ahead: Ahead { first: PREFETCH_BYTES_OF_ONE, lane: bytes, step: C * bytes },
         };
         steps::<T, 1, C>(&mut acc, &operands, whole);
         for (acc, part) in acc[0].iter().zip(&mut parts) {
@@ -478,7 +503,7 @@ unsafe fn row_by_panel<T: Tile, const C: usize>(
                 1,
                 &weights[T::PANEL_WIDTH * whole..],
                 depth - whole,
-                PREFETCH_BYTES,
+                Ahead { first: PREFETCH_BYTES, lane: 0, step: bytes },
                 &mut rest,
             )
         };
@@ -493,7 +518,9 @@ unsafe fn row_by_panel<T: Tile, const C: usize>(
 }
 
 /// The epilogue of the rows from `row` on and the P panels from `panel` on, whose `sums` are [rows, P]. Of the last panel
-/// the matrix, and `out`, may have fewer columns than 8: then it is applied to numbers that are filled up.
+/// the matrix, and `out`, may have fewer columns than 8.
+///
+/// Whole panels stay in registers from the sums to the store: what has fewer columns is moved by functions of its own.
 #[inline(always)]
 fn finish<T: Tile, const P: usize>(
     product: &Product<'_, T::Input, T::Weight>,
@@ -506,57 +533,64 @@ fn finish<T: Tile, const P: usize>(
         let panel = panel + p;
         let first = (panel - panels.start) * PANEL_ROWS;
         let constants = T::Sum::panel(scales, T::OFFSET, panel);
-        let bias = epilogue.bias.map(|bias| &bias[panel * PANEL_ROWS..]);
-        let is_whole = out.columns() - first >= PANEL_ROWS;
-        let filled_bias = bias.filter(|_| !is_whole).map(filled_up);
-        let bias = filled_bias.as_ref().or(bias.and_then(<[f32]>::first_chunk));
+        // Adding -0 changes nothing, not even a zero's sign.
+        let bias = epilogue.bias.map_or([-0.0; PANEL_ROWS], |bias| first_of(&bias[panel * PANEL_ROWS..]));
         for (r, sums) in sums.iter().enumerate() {
-            let values = T::Sum::scale(&sums[p], &constants, scales, row + r);
+            let mut values = T::Sum::scale(&sums[p], &constants, scales, row + r);
+            add(&mut values, &bias);
+            match epilogue.activation {
+                Activation::Identity => {}
+                Activation::Relu => activate(Activation::Relu, &mut values),
+                // Called, as each is more code than all else; with a copy, so that the values are never in memory
+                // without it.
+                activation => {
+                    let mut activated = values;
+                    (product.activate)(activation, &mut activated);
+                    values = activated;
+                }
+            }
             let out = &mut out.row_mut(row + r)[first..];
-            let mut filled_out = if is_whole { [0.0; PANEL_ROWS] } else { filled_up(out) };
-            apply(product, values, bias, out.first_chunk_mut().unwrap_or(&mut filled_out));
-            if !is_whole {
-                out.copy_from_slice(&filled_out[..out.len()]);
+            if epilogue.residual == Residual::Add {
+                add(&mut values, &first_of(out));
+            }
+            match out.first_chunk_mut() {
+                Some(out) => *out = values,
+                None => {
+                    let values = values;
+                    store_some(&values, out);
+                }
             }
         }
     }
 }
 
-/// The epilogue of 8 values, whose `bias` is given where there is one.
 #[inline(always)]
-fn apply<I, W>(
-    product: &Product<'_, I, W>,
-    mut values: [f32; PANEL_ROWS],
-    bias: Option<&[f32; PANEL_ROWS]>,
-    out: &mut [f32; PANEL_ROWS],
-) {
-    if let Some(bias) = bias {
-        for i in 0..PANEL_ROWS {
-            values[i] += bias[i];
-        }
+fn add(values: &mut [f32; PANEL_ROWS], others: &[f32; PANEL_ROWS]) {
+    for i in 0..PANEL_ROWS {
+        values[i] += others[i];
     }
-    match product.epilogue.activation {
-        Activation::Identity => {}
-        Activation::Relu => activate(Activation::Relu, &mut values),
-        // Called, as each is more code than all else; with a copy, so that the values are never in memory without it.
-        activation => {
-            let mut activated = values;
-            (product.activate)(activation, &mut activated);
-            values = activated;
-        }
-    }
-    if product.epilogue.residual == Residual::Add {
-        for i in 0..PANEL_ROWS {
-            values[i] += out[i];
-        }
-    }
-    *out = values;
 }
 
-/// Fewer than 8 numbers, filled up with zeros.
+/// The first 8 numbers, or what there is of them, filled up with zeros.
 #[inline(always)]
+fn first_of(x: &[f32]) -> [f32; PANEL_ROWS] {
+    match x.first_chunk() {
+        Some(x) => *x,
+        None => filled_up(x),
+    }
+}
+
+#[cold]
+#[inline(never)]
 fn filled_up(x: &[f32]) -> [f32; PANEL_ROWS] {
     let mut filled = [0.0; PANEL_ROWS];
     filled[..x.len()].copy_from_slice(x);
     filled
+}
+
+/// As many of the `values` as `out` has room for.
+#[cold]
+#[inline(never)]
+fn store_some(values: &[f32; PANEL_ROWS], out: &mut [f32]) {
+    out.copy_from_slice(&values[..out.len()]);
 }

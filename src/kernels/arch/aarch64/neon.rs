@@ -293,6 +293,12 @@ impl<W: Load> Tile for Float<W> {
     }
 
     #[inline(always)]
+    unsafe fn add(a: Self::Acc, b: Self::Acc) -> Self::Acc {
+        // SAFETY: NEON is the caller's promise.
+        unsafe { [vaddq_f32(a[0], b[0]), vaddq_f32(a[1], b[1])] }
+    }
+
+    #[inline(always)]
     unsafe fn store(acc: Self::Acc, sums: *mut [f32; PANEL_ROWS], _stride: usize) {
         // SAFETY: the caller lets us write 8 sums; NEON is its promise.
         unsafe {

@@ -188,6 +188,11 @@ impl<W: Load> Tile for Float<W> {
     }
 
     #[inline(always)]
+    unsafe fn add(a: Self::Acc, b: Self::Acc) -> Self::Acc {
+        [f32x4_add(a[0], b[0]), f32x4_add(a[1], b[1])]
+    }
+
+    #[inline(always)]
     unsafe fn store(acc: Self::Acc, sums: *mut [f32; PANEL_ROWS], _stride: usize) {
         // SAFETY: the caller lets us write 8 sums.
         unsafe {

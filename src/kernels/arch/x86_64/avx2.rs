@@ -193,6 +193,12 @@ impl<W: Load> Tile for Float<W> {
     }
 
     #[inline(always)]
+    unsafe fn add(a: Self::Acc, b: Self::Acc) -> Self::Acc {
+        // SAFETY: AVX is the caller's promise.
+        unsafe { _mm256_add_ps(a, b) }
+    }
+
+    #[inline(always)]
     unsafe fn store(acc: Self::Acc, sums: *mut [f32; PANEL_ROWS], _stride: usize) {
         // SAFETY: the caller lets us write 8 sums; AVX is its promise.
         unsafe { _mm256_storeu_ps(sums.cast(), acc) };
