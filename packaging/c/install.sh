@@ -32,7 +32,7 @@ export CARGO_PROFILE_RELEASE_LTO=fat # the package alone is quick to build
 static_libraries=$(
     cargo rustc --lib "${build[@]}" --crate-type cdylib,staticlib ${target:+--target "$target"} -- \
         -C strip=symbols -C link-arg="-Wl,-soname,$soname" --print native-static-libs 2>&1 |
-        tee /dev/stderr | sed -n 's/^note: native-static-libs: //p'
+        tee >(cat >&2) | sed -n 's/^note: native-static-libs: //p'
 )
 built=${CARGO_TARGET_DIR:-target}/${target:+$target/}$profile
 
