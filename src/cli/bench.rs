@@ -32,11 +32,12 @@ const LOADS: usize = 5;
 Examples:
   siskin bench -m en-de.siskin
   siskin bench -m en-de.siskin --input sentences.txt --beam 4 --threads 4 --json
-  siskin bench -m en-de.siskin --input sentences.txt --threads 8 --scaling")]
+  siskin bench -m en-de.siskin --input sentences.txt --threads 8 --scaling
+  siskin bench -m en-de.siskin --adapter me.adapter --rounds 21")]
 pub(super) struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
-    /// An adapter over the model, as `siskin learn` makes it
+    /// An adapter over the model, as `siskin learn` makes it; what it costs is measured by turns without and with it
     #[arg(long, value_name = "FILE")]
     adapter: Option<PathBuf>,
     /// Sentences, one a line; without it the golden sentences of the model
@@ -82,6 +83,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let [map, read] = load_times(&file)?;
     let options = translator.options();
     let scaling = arguments.scaling(&model, &sentences, options.threads)?;
+    let adapter = arguments.adapter.as_ref().map(|_| arguments.overhead(&model, &sentences)).transpose()?;
     let report = json!({
         "model": file.path.display().to_string(),
         "bytes": model.bytes().len(),
@@ -105,6 +107,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         "peak_memory_bytes": peak_memory,
         "delegate": describe(&translator),
         "scaling": scaling,
+        "adapter": adapter,
     });
     let mut out = io::stdout().lock();
     match arguments.json {
@@ -164,6 +167,43 @@ impl Arguments {
         }
         let report = |(translator, times): &(Translator, Vec<Duration>)| json!({ "threads": translator.options().threads, "tokens_per_second": rates(tokens, times) });
         Ok(measured.iter().map(report).collect())
+    }
+
+    /// Latencies without and with the adapter of `model`, each sentence by turns.
+    fn overhead(&self, model: &Arc<Model>, sentences: &Sentences) -> Result<Value> {
+        let base = Arc::new(model.without_adapter()?);
+        let mut translators = [self.translator(&base)?, self.translator(model)?];
+        let mut rounds = Vec::new();
+        for round in 0..=self.rounds as usize {
+            let mut times = [Vec::new(), Vec::new()];
+            for i in 0..sentences.len() {
+                // Either is the first as often as the other.
+                for turn in [(round + i) % 2, (round + i + 1) % 2] {
+                    let start = Instant::now();
+                    run_sentences(&mut translators[turn], sentences, i..i + 1)?;
+                    times[turn].push(start.elapsed());
+                }
+            }
+            // The first round makes the working memory.
+            if round > 0 {
+                rounds.push(times);
+            }
+        }
+        let all = |turn: usize| rounds.iter().flat_map(|times| times[turn].clone()).collect::<Vec<_>>();
+        let [without, with] = [0, 1].map(|turn| quantile(&all(turn), 0.5));
+        let sum = |times: &[Duration]| times.iter().sum::<Duration>().as_secs_f64();
+        let mut ratios: Vec<f64> = rounds.iter().map(|[without, with]| sum(with) / sum(without)).collect();
+        ratios.sort_by(f64::total_cmp);
+        let percent = |ratio: f64| ((ratio - 1.0) * 1000.0).round() / 10.0;
+        Ok(json!({
+            "latency_without_ms": milliseconds(without),
+            "latency_with_ms": milliseconds(with),
+            "overhead_percent": {
+                "median": percent(ratios[ratios.len() / 2]),
+                "least": percent(ratios[0]),
+                "most": percent(ratios[ratios.len() - 1]),
+            },
+        }))
     }
 
     fn sentences(&self, model: &Model) -> Result<Sentences> {
@@ -318,6 +358,13 @@ fn print(report: &Value, out: &mut dyn Write) -> io::Result<()> {
     ];
     for (name, value) in lines {
         writeln!(out, "{name:<24}{value}")?;
+    }
+    if let Value::Object(adapter) = &r["adapter"] {
+        let (without, with) = (&adapter["latency_without_ms"], &adapter["latency_with_ms"]);
+        let percent = &adapter["overhead_percent"];
+        writeln!(out, "{:<24}median {without} ms, {with} ms", "latency without, with")?;
+        let rounds = format!("rounds from {} to {} %", percent["least"], percent["most"]);
+        writeln!(out, "{:<24}{} % ({rounds})", "overhead of the adapter", percent["median"])?;
     }
     for line in r["delegate"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         writeln!(out, "{:<24}{line}", "delegate")?;

@@ -3,7 +3,7 @@
 use super::load::ModelArguments;
 use super::resources::size;
 use crate::format::{File, Lesson, write_atomically};
-use crate::learn::{Budget, Course, LearnOptions, Learner, Outcome, Scope, Verdict};
+use crate::learn::{Budget, Course, Gate, LearnOptions, Learner, Outcome, Schedule, Scope, Verdict};
 use crate::model::{Adapter, Model};
 use crate::tensor::AlignedBytes;
 use crate::{Error, ErrorKind, Result};
@@ -59,9 +59,24 @@ pub(super) struct Arguments {
     /// The size of a step
     #[arg(long, value_name = "RATE", default_value_t = LearnOptions::default().learning_rate)]
     learning_rate: f32,
+    /// Let the size of steps fall in a line, to zero behind the last pass
+    #[arg(long)]
+    decay: bool,
+    /// Probability mass of each label that is spread over the vocabulary
+    #[arg(long, value_name = "MASS", default_value_t = LearnOptions::default().smoothing)]
+    smoothing: f32,
     /// Passes through the pairs, at most
     #[arg(long, value_name = "N", default_value_t = LearnOptions::default().passes)]
     passes: usize,
+    /// New pairs of a step; more of them for lessons of thousands
+    #[arg(long, value_name = "N", default_value_t = LearnOptions::default().batch)]
+    batch: usize,
+    /// What keeping the golden sentences weighs against the new pairs
+    #[arg(long, value_name = "WEIGHT", default_value_t = LearnOptions::default().keep)]
+    keep: f32,
+    /// How much the golden sentences may change, in nats a token; more where a lesson is a domain of its own
+    #[arg(long, value_name = "NATS", default_value_t = Gate::DIVERGENCE)]
+    bound: f32,
     /// Seconds that the lesson may take
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     max_time: u64,
@@ -77,6 +92,8 @@ pub(super) struct Arguments {
 enum ScopeArgument {
     /// Low-rank terms beside the outputs of the feed-forward networks and the values of the cross-attention
     LowRank,
+    /// Low-rank terms beside all projections, for lessons of thousands of pairs
+    AllProjections,
     /// All biases and norms
     BiasesAndNorms,
     /// The bias of the output projection
@@ -234,10 +251,14 @@ impl Arguments {
                 Scope::LowRank { rank: self.rank, projections: projections.clone() }
             }
             (ScopeArgument::LowRank, other) => other.clone(),
+            (ScopeArgument::AllProjections, _) => Scope::LowRank { rank: self.rank, projections: Vec::new() },
             (ScopeArgument::BiasesAndNorms, _) => Scope::BiasesAndNorms,
             (ScopeArgument::OutputBias, _) => Scope::OutputBias,
         };
-        LearnOptions { scope, learning_rate: self.learning_rate, passes: self.passes, ..defaults }
+        let Self { learning_rate, smoothing, passes, batch, keep, bound, .. } = *self;
+        let gate = Gate { divergence: Some(bound), ..defaults.gate };
+        let schedule = if self.decay { Schedule::Linear } else { Schedule::Constant };
+        LearnOptions { scope, learning_rate, smoothing, schedule, passes, batch, keep, gate, ..defaults }
     }
 
     fn budget(&self) -> Budget {

@@ -8,6 +8,7 @@ use super::learner::{Entry, Learner};
 use super::loss::Goal;
 use super::memory;
 use super::optimizer::{Optimizer, clip};
+use super::options::{LearnOptions, Schedule};
 use super::parameters::{Gradients, Parameters};
 use super::random::Random;
 use super::samples::{Sample, batch_of};
@@ -176,9 +177,22 @@ impl<'a> Course<'a> {
         }
         let mut gradients = self.differentiate(&mut parts);
         clip(&mut gradients, self.learner.options.clip);
-        self.optimizer.step(&mut self.parameters, &gradients, self.learner.options.learning_rate);
+        let rate = self.rate();
+        self.optimizer.step(&mut self.parameters, &gradients, rate);
         self.progress.steps += 1;
         Ok(())
+    }
+
+    /// The size of the next step.
+    fn rate(&self) -> f32 {
+        let LearnOptions { learning_rate, schedule, batch, .. } = self.learner.options;
+        let all = self.progress.of * self.entries.len().div_ceil(batch.max(1));
+        match schedule {
+            Schedule::Constant => learning_rate,
+            Schedule::Linear => {
+                learning_rate * all.saturating_sub(self.progress.steps) as f32 / all.max(1) as f32
+            }
+        }
     }
 
     /// The sum of the parts' gradients, taken in their order whatever thread computes them.

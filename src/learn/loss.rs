@@ -2,6 +2,7 @@
 
 use super::network::Network;
 use super::parameters::{Gradients, Parameters};
+use crate::kernels::{Kernels, math};
 
 /// Rows whose logits are there at once.
 pub const ROWS: usize = 32;
@@ -95,31 +96,35 @@ impl Network<'_> {
                 logits.fill(0.0);
                 continue;
             }
-            let log_sum = f64::from(kernels.log_sum_exp(logits));
-            let mut q;
+            let label = label as usize;
+            let likely = f64::from(logits[label]);
+            let q; // [V]
             match expected {
                 Expected::Smoothed(smoothing) => {
-                    q = vec![smoothing / v as f32; v];
-                    q[label as usize] += 1.0 - smoothing;
-                    let mean = logits.iter().map(|&logit| f64::from(logit)).sum::<f64>() / v as f64;
-                    let likely = f64::from(logits[label as usize]);
-                    let smoothing = f64::from(*smoothing);
-                    loss.sum += log_sum - (1.0 - smoothing) * likely - smoothing * mean;
+                    let spread = f64::from(*smoothing);
+                    loss.sum -= (1.0 - spread) * likely;
+                    if spread > 0.0 {
+                        loss.sum -=
+                            spread * logits.iter().map(|&logit| f64::from(logit)).sum::<f64>() / v as f64;
+                    }
+                    let mut labels = vec![smoothing / v as f32; v];
+                    labels[label] += 1.0 - smoothing;
+                    q = labels;
                 }
                 Expected::Logits(base) => {
                     let base = &base[i * v..][..v];
-                    let base_sum = f64::from(kernels.log_sum_exp(base));
-                    q = base.to_vec();
-                    kernels.softmax(&mut q);
-                    let difference = base.iter().zip(&*logits).zip(&q);
+                    let mut likely = base.to_vec();
+                    loss.sum -= softmax(kernels, &mut likely);
+                    let difference = base.iter().zip(&*logits).zip(&likely);
                     let difference =
                         difference.map(|((b, l), q)| f64::from(*q) * (f64::from(*b) - f64::from(*l)));
-                    loss.sum += difference.sum::<f64>() + log_sum - base_sum;
+                    loss.sum += difference.sum::<f64>();
+                    q = likely;
                 }
             }
-            kernels.softmax(logits);
-            let bar = logits[label as usize] / MARGIN;
-            let right = logits.iter().enumerate().all(|(v, &p)| v == label as usize || p <= bar);
+            loss.sum += softmax(kernels, logits);
+            let bar = logits[label] / MARGIN;
+            let right = logits.iter().filter(|&&p| p > bar).count() == 1;
             logits.iter_mut().zip(&q).for_each(|(p, q)| *p = factor * (*p - q));
             loss.rows += 1;
             loss.right += usize::from(right);
@@ -136,6 +141,15 @@ impl Network<'_> {
     fn scaled(&self, x: &[f32]) -> Vec<f32> {
         x.iter().map(|x| x * self.spec.output_scale).collect()
     }
+}
+
+/// Turns logits into probabilities; gives the logarithm of the sum of their exponentials.
+fn softmax(kernels: &Kernels, logits: &mut [f32]) -> f64 {
+    // That of the greatest, which is no small number: no other function of all of them is needed.
+    let greatest = kernels.argmax(logits);
+    let logit = f64::from(logits[greatest]);
+    kernels.softmax(logits);
+    logit - f64::from(math::ln(logits[greatest]))
 }
 
 /// What the rows of a block are held against.

@@ -30,5 +30,5 @@ pub use gate::{Outcome, Reason, Verdict};
 pub use learner::Learner;
 pub use loss::Loss;
 pub use optimizer::{Method, Optimizer, clip};
-pub use options::{Budget, CONTRAST_PAIRS, Gate, LearnOptions};
+pub use options::{Budget, CONTRAST_PAIRS, Gate, LearnOptions, Schedule};
 pub use parameters::{DEFAULT_PROJECTIONS, Gradients, Parameter, Parameters, Scope};

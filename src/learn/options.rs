@@ -22,6 +22,15 @@ impl Default for Budget {
     }
 }
 
+/// How the size of steps goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Schedule {
+    /// It stays: a lesson of some pairs ends when they are learned, long before the last pass.
+    Constant,
+    /// It falls in a line, to zero behind the last pass: for lessons of thousands of pairs, which need all their passes.
+    Linear,
+}
+
 /// How a learner learns.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LearnOptions {
@@ -29,8 +38,10 @@ pub struct LearnOptions {
     pub scope: Scope,
     /// How parameters follow their gradients.
     pub method: Method,
-    /// The size of a step.
+    /// The size of a step, or of the first.
     pub learning_rate: f32,
+    /// How the size goes on.
+    pub schedule: Schedule,
     /// Probability mass that label smoothing spreads.
     pub smoothing: f32,
     /// The greatest norm of the gradients of a step.
@@ -59,6 +70,7 @@ impl Default for LearnOptions {
             scope: Scope::default(),
             method: Method::default(),
             learning_rate: 5e-3,
+            schedule: Schedule::Constant,
             smoothing: 0.0,
             clip: 1.0,
             batch: 8,
@@ -87,8 +99,13 @@ pub struct Gate {
 /// Pairs that are enough to tell whether sources and targets belong together.
 pub const CONTRAST_PAIRS: usize = 4;
 
+impl Gate {
+    /// The default of [`divergence`](Self::divergence).
+    pub const DIVERGENCE: f32 = 0.03;
+}
+
 impl Default for Gate {
     fn default() -> Self {
-        Self { contrast: Some(0.3), divergence: Some(0.03), forgetting: Some(0.2) }
+        Self { contrast: Some(0.3), divergence: Some(Self::DIVERGENCE), forgetting: Some(0.2) }
     }
 }

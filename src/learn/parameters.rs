@@ -15,7 +15,8 @@ pub enum Scope {
     LowRank {
         /// Rank of a term.
         rank: usize,
-        /// Which projections, as side, block and name without the layer: `decoder.cross_attention.query`.
+        /// Which projections, as side, block and name without the layer: `decoder.cross_attention.query`. None stands for
+        /// all of the layers.
         projections: Vec<String>,
     },
     /// All biases and norms (Ben Zaken et al. 2022, "BitFit").
@@ -107,7 +108,11 @@ impl Parameters {
             return;
         };
         for (name, rows) in projections(place, entry.shape[0]) {
-            if rank == 0 || !wanted.contains(&without_layer(&name)) {
+            let is_wanted = match wanted {
+                [] => name.contains(".layers."),
+                wanted => wanted.contains(&without_layer(&name)),
+            };
+            if rank == 0 || !is_wanted {
                 continue;
             }
             let (a, b) = (format!("{name}.lora_a"), format!("{name}.lora_b"));

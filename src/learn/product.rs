@@ -128,9 +128,14 @@ fn row_panels(rows: &[f32], k: usize, panels: &mut Vec<f32>) {
     let count = rows.len() / k;
     panels.clear();
     panels.resize(k.next_multiple_of(PANEL_ROWS) * count, 0.0);
+    let (panels, _) = panels.as_chunks_mut::<PANEL_ROWS>();
     for (i, row) in rows.chunks_exact(k).enumerate() {
-        for (panel, part) in row.chunks(PANEL_ROWS).enumerate() {
-            panels[(panel * count + i) * PANEL_ROWS..][..part.len()].copy_from_slice(part);
+        let (whole, rest) = row.as_chunks::<PANEL_ROWS>();
+        for (part, panel) in whole.iter().zip(panels.iter_mut().skip(i).step_by(count)) {
+            *panel = *part;
+        }
+        if !rest.is_empty() {
+            panels[whole.len() * count + i][..rest.len()].copy_from_slice(rest);
         }
     }
 }

@@ -98,6 +98,18 @@ fn bench_measures() {
     without.fails(2, &["there are no sentences", "--input"]);
     let golden = golden("bench.siskin", |model| record(model, &["siskin", "finch"]).unwrap());
     assert!(run(&["bench", "-m", golden.to_str().unwrap(), "--rounds", "1"]).out.contains("2, "));
+    let adapter = folder().join(format!("cli-{}-bench.adapter", std::process::id()));
+    let adapter = adapter.to_str().unwrap();
+    let learn = ["--source", "tit", "--target", "meise", "--passes", "1", "--bound", "9"];
+    let said = run(&[&["learn", "-m", model().to_str().unwrap(), "--adapter", adapter], &learn[..]].concat());
+    assert_eq!(said.status, 0, "{}", said.out);
+    let said = run(&[&arguments[..], &["--adapter", adapter, "--json"]].concat());
+    let report: serde_json::Value = serde_json::from_str(said.lines()[0]).unwrap();
+    for time in ["latency_without_ms", "latency_with_ms"] {
+        assert!(report["adapter"][time].as_f64().unwrap() > 0.0, "{time} in {report}");
+    }
+    let text = run(&[&arguments[..], &["--adapter", adapter]].concat());
+    assert!(text.out.contains("latency without, with") && text.out.contains("overhead of the adapter"));
 }
 
 #[test]

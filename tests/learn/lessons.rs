@@ -7,7 +7,7 @@ use std::sync::Arc;
 use siskin::ErrorKind;
 use siskin::format::SectionKind;
 use siskin::kernels::Kernels;
-use siskin::learn::{Budget, LearnOptions, Learner, Reason, Scope, Verdict};
+use siskin::learn::{Budget, LearnOptions, Learner, Reason, Schedule, Scope, Verdict};
 use siskin::model::{Adapter, Model};
 use siskin::pipeline::{Recall, TranslateOptions, Translator, golden};
 use siskin::tensor::AlignedBytes;
@@ -76,7 +76,7 @@ fn a_lesson_is_learned_and_learning_goes_on_from_its_file() {
 fn a_suspended_lesson_goes_on_as_if_nothing_had_happened() {
     let model = open(&small());
     let lesson = [("tit", "meise"), ("owl", "eule"), ("jay", "spatz")];
-    let options = LearnOptions { passes: 8, ..quick() };
+    let options = LearnOptions { passes: 8, schedule: Schedule::Linear, ..quick() };
     let mut whole = learner(&model, &options);
     let expected = whole.learn(&lesson).expect("its letters");
     assert_eq!(expected.verdict, Verdict::Kept, "{expected}");
@@ -103,6 +103,20 @@ fn a_suspended_lesson_goes_on_as_if_nothing_had_happened() {
     }
     let adapter = whole.to_bytes().expect("an adapter");
     assert_eq!(whole.resume(&adapter).err().map(|error| error.kind()), Some(ErrorKind::Schema));
+}
+
+/// The first step is a whole one, those behind it are smaller.
+#[test]
+fn steps_become_smaller_where_that_is_asked_for() {
+    let model = open(&small());
+    let learned = |passes, schedule| {
+        let mut learner = learner(&model, &LearnOptions { passes, schedule, ..quick() });
+        let outcome = learner.learn(&[("tit", "meise"), ("owl", "eule")]).expect("its letters");
+        assert_eq!(outcome.progress.steps, passes, "{outcome}");
+        learner.to_bytes().expect("an adapter")
+    };
+    assert!(learned(1, Schedule::Linear) == learned(1, Schedule::Constant));
+    assert!(learned(2, Schedule::Linear) != learned(2, Schedule::Constant));
 }
 
 #[test]
@@ -169,7 +183,8 @@ fn adapters_are_the_same_everywhere() {
         learner.learn(&[("tit", "meise"), ("owl", "eule"), ("jay", "spatz")]).expect("its letters");
         learner.to_bytes().expect("an adapter")
     };
-    let scopes = [Scope::default(), Scope::BiasesAndNorms, Scope::OutputBias];
+    let everywhere = Scope::LowRank { rank: 2, projections: Vec::new() };
+    let scopes = [Scope::default(), everywhere, Scope::BiasesAndNorms, Scope::OutputBias];
     let found = scopes.map(|scope| {
         let mut all = Kernels::available();
         let portable = learn(all.next().expect("the portable kernels"), 1, scope.clone());
@@ -178,7 +193,7 @@ fn adapters_are_the_same_everywhere() {
         }
         format!("{:x}", fingerprint(&portable))
     });
-    assert_eq!(found, ["51d5766991cd0e4b", "2c815cfdd35a0da0", "b13ce8ea7c125fb7"]);
+    assert_eq!(found, ["51d5766991cd0e4b", "79261171220ddc45", "2c815cfdd35a0da0", "b13ce8ea7c125fb7"]);
 }
 
 fn shipped() -> Option<Arc<Model>> {
@@ -210,7 +225,6 @@ fn a_term_is_used_in_sentences_that_were_never_seen() {
     assert!(adapter.bytes().len() < 500_000, "{} bytes", adapter.bytes().len());
 }
 
-/// Sources with the targets of others are rejected, and the adapter's bytes stay.
 /// Where the last pass has changed the golden sentences too much, one before it is kept that was nearly done.
 #[test]
 fn a_lesson_that_goes_too_far_is_kept_as_it_was_before() {
@@ -232,6 +246,7 @@ fn a_lesson_that_goes_too_far_is_kept_as_it_was_before() {
     assert!(matches!(outcome.verdict, Verdict::Rejected(Reason::Diverged { .. })), "{outcome}");
 }
 
+/// Sources with the targets of others are rejected, and the adapter's bytes stay.
 #[test]
 fn a_poisoned_lesson_is_rejected() {
     let Some(model) = shipped() else { return };
