@@ -21,8 +21,9 @@ DATA = Path(os.environ.get("SISKIN_DATA", ROOT / "../shared/data"))
 PAIRS, DEV = 2000, 500
 # A domain may change more than terms do, and needs all its passes.
 LEARN = (
-    "--scope all-projections --rank 16 --batch 16 --decay --smoothing 0.1 --keep 0.2 --bound 9 --passes 10 --max-memory 20MiB --max-time 7200".split()
-)
+    "--scope all-projections --rank 32 --learning-rate 0.01 --batch 16 --decay --smoothing 0.1 --keep 0.1 --bound 9 "
+    "--passes 8 --max-memory 32MiB --max-time 7200"
+).split()
 
 # The shape is read from the recipe of the model.
 TRAINING = """
@@ -52,7 +53,7 @@ def arguments():
     parser.add_argument("--only", choices=["learn", "train"], help="one side")
     parser.add_argument("--steps", type=int, default=400, help="of fine-tuning")
     parser.add_argument("--rate", type=float, default=1e-3, help="of fine-tuning")
-    parser.add_argument("--learn", nargs=argparse.REMAINDER, default=LEARN, help=f"further arguments of `siskin learn` [default: {' '.join(LEARN)}]")
+    parser.add_argument("--learn", nargs=argparse.REMAINDER, default=LEARN, help=f"arguments of `siskin learn` [default: {' '.join(LEARN)}]")
     return parser.parse_args()
 
 

@@ -98,8 +98,8 @@ impl Network<'_> {
             }
             let label = label as usize;
             let likely = f64::from(logits[label]);
-            let q; // [V]
-            match expected {
+            // [V]
+            let q = match expected {
                 Expected::Smoothed(smoothing) => {
                     let spread = f64::from(*smoothing);
                     loss.sum -= (1.0 - spread) * likely;
@@ -109,7 +109,7 @@ impl Network<'_> {
                     }
                     let mut labels = vec![smoothing / v as f32; v];
                     labels[label] += 1.0 - smoothing;
-                    q = labels;
+                    labels
                 }
                 Expected::Logits(base) => {
                     let base = &base[i * v..][..v];
@@ -119,9 +119,9 @@ impl Network<'_> {
                     let difference =
                         difference.map(|((b, l), q)| f64::from(*q) * (f64::from(*b) - f64::from(*l)));
                     loss.sum += difference.sum::<f64>();
-                    q = likely;
+                    likely
                 }
-            }
+            };
             loss.sum += softmax(kernels, logits);
             let bar = logits[label] / MARGIN;
             let right = logits.iter().filter(|&&p| p > bar).count() == 1;
