@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use siskin::ErrorKind;
 use siskin::format::SectionKind;
@@ -35,8 +36,13 @@ fn quick() -> LearnOptions {
     options
 }
 
+/// A budget in which time decides nothing: emulated cores are slow.
+fn unhurried() -> Budget {
+    Budget { time: Duration::from_secs(86_400), ..Budget::default() }
+}
+
 fn learner(model: &Arc<Model>, options: &LearnOptions) -> Learner {
-    Learner::new(model, options.clone(), Budget::default()).expect("a learner")
+    Learner::new(model, options.clone(), unhurried()).expect("a learner")
 }
 
 /// What the model itself writes, without the memory of corrections.
@@ -178,8 +184,8 @@ fn adapters_are_the_same_everywhere() {
     let learn = |kernels, threads, scope: Scope| {
         let model = Model::from_bytes(AlignedBytes::copy_of(&bytes)).expect("a model").with_kernels(kernels);
         let options = LearnOptions { passes: 3, scope, ..quick() };
-        let mut learner = Learner::new(&Arc::new(model), options, Budget { threads, ..Budget::default() })
-            .expect("a learner");
+        let mut learner =
+            Learner::new(&Arc::new(model), options, Budget { threads, ..unhurried() }).expect("a learner");
         learner.learn(&[("tit", "meise"), ("owl", "eule"), ("jay", "spatz")]).expect("its letters");
         learner.to_bytes().expect("an adapter")
     };
