@@ -40,10 +40,10 @@ unsafe extern "C" {
     fn failure(to: *mut u8, room: usize) -> usize;
     /// A buffer; `usage` is that of [`Usage`], by its place there.
     safe fn create(bytes: f64, usage: u32) -> u32;
-    safe fn write(buffer: u32, from: *const u8, length: usize);
+    fn write(buffer: u32, from: *const u8, length: usize);
     /// The kernel of a text, for two uniform buffers and `count` of storage, whose bits in `writable` say which are written.
-    safe fn compile(text: *const u8, length: usize, count: usize, writable: u32) -> u32;
-    safe fn bind(kernel: u32, buffers: *const u32, count: usize) -> u32;
+    fn compile(text: *const u8, length: usize, count: usize, writable: u32) -> u32;
+    fn bind(kernel: u32, buffers: *const u32, count: usize) -> u32;
     /// Adds a dispatch to the next submission.
     safe fn dispatch(kernel: u32, bindings: u32, x: u32, y: u32);
     /// Adds a copy of so many bytes.
@@ -117,20 +117,24 @@ impl Driver {
 
     /// Writes `bytes`, a whole number of words, to the front of `buffer` before the next submission.
     pub fn write(&self, buffer: &Buffer, bytes: &[u8]) {
-        write(buffer.0.0, bytes.as_ptr(), bytes.len());
+        // SAFETY: `write` reads as many bytes as there are.
+        unsafe { write(buffer.0.0, bytes.as_ptr(), bytes.len()) };
     }
 
     /// The kernel of `text`, whose bindings are two uniform buffers and storage with these accesses.
     pub fn pipeline(&self, _label: &str, text: &str, storage: &[Access]) -> Pipeline {
         let written = storage.iter().enumerate().filter(|(_, access)| **access == Access::Write);
         let writable = written.map(|(i, _)| 1 << i).sum();
-        Pipeline(Arc::new(Object(compile(text.as_ptr(), text.len(), storage.len(), writable))))
+        // SAFETY: `compile` reads as many bytes as there are.
+        let kernel = unsafe { compile(text.as_ptr(), text.len(), storage.len(), writable) };
+        Pipeline(Arc::new(Object(kernel)))
     }
 
     /// The buffers that a kernel works on, in the order of its bindings.
     pub fn bind<'b>(&self, kernel: &Pipeline, buffers: impl Iterator<Item = &'b Buffer>) -> Bindings {
         let numbers: Vec<u32> = buffers.map(|buffer| buffer.0.0).collect();
-        Bindings(Object(bind(kernel.0.0, numbers.as_ptr(), numbers.len())))
+        // SAFETY: `bind` reads as many numbers as there are.
+        Bindings(Object(unsafe { bind(kernel.0.0, numbers.as_ptr(), numbers.len()) }))
     }
 
     /// Runs `launches` one after the other, then `transfer`, as one submission.
