@@ -8,16 +8,14 @@ the captions of `val` before and after, the share of the gain, the processor tim
 
 import argparse
 import gzip
-import os
 import random
 import subprocess
 import tempfile
 import tomllib
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-MODEL = ROOT / "models/en-de/en-de.siskin"
-DATA = Path(os.environ.get("SISKIN_DATA", ROOT / "../shared/data"))
+from terms import DATA, MODEL, ROOT, bleu
+
 PAIRS, DEV = 2000, 500
 # A domain may change more than terms do, and needs all its passes.
 LEARN = (
@@ -76,12 +74,6 @@ def measured(folder, *command):
     return said[-1] if said else "", float(seconds), int(kilobytes) * 1024
 
 
-def bleu(options, pairs, model, *adapter):
-    command = [options.programs / "siskin-export", "evaluate", "-m", model, *adapter, "--pairs", pairs, "--metric", "bleu"]
-    lines = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout.splitlines()
-    return next(float(line.split(" = ")[1].split()[0]) for line in lines if line.startswith("BLEU"))
-
-
 def learned(options, folder, pairs, val):
     adapter = folder / "captions.adapter"
     command = [options.programs / "siskin", "learn", "-m", MODEL, "--adapter", adapter, "--pairs", pairs, *options.learn]
@@ -90,7 +82,7 @@ def learned(options, folder, pairs, val):
     if not adapter.exists():
         raise SystemExit("the lesson was not kept")
     print(f"adapter: {adapter.stat().st_size} bytes")
-    return bleu(options, val, MODEL, "--adapter", adapter), seconds, peak
+    return bleu(options.programs / "siskin-export", MODEL, val, "--adapter", adapter), seconds, peak
 
 
 def trained(options, folder, pairs, dev, val):
@@ -104,7 +96,7 @@ def trained(options, folder, pairs, dev, val):
     print(f"siskin-export train: {said}", flush=True)
     command = [export, "quantize", run / "best.safetensors", "--type", "f32", "--golden", dev, "--out", model]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return bleu(options, val, model), seconds, peak
+    return bleu(export, model, val), seconds, peak
 
 
 def main():
@@ -114,7 +106,7 @@ def main():
         folder = Path(folder)
         pairs, dev = write(folder / "pairs.tsv", chosen[:PAIRS]), write(folder / "dev.tsv", chosen[PAIRS:])
         val = write(folder / "val.tsv", captions("val"))
-        before = bleu(options, val, MODEL)
+        before = bleu(options.programs / "siskin-export", MODEL, val)
         print(f"before: BLEU {before:.2f}", flush=True)
         sides = {}
         if options.only != "learn":

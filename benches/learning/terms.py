@@ -39,8 +39,8 @@ def translate(siskin, adapter, sources):
     return subprocess.run(command, input=text, check=True, text=True, stdout=subprocess.PIPE).stdout.splitlines()
 
 
-def bleu(export, test, *adapter):
-    command = [export, "evaluate", "-m", MODEL, *adapter, "--pairs", test, "--metric", "bleu"]
+def bleu(export, model, test, *adapter):
+    command = [export, "evaluate", "-m", model, *adapter, "--pairs", test, "--metric", "bleu"]
     lines = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout.splitlines()
     return next(float(line.split(" = ")[1].split()[0]) for line in lines if line.startswith("BLEU"))
 
@@ -64,7 +64,7 @@ def lesson(options, name, folder, test):
         used[term] += term in output
         if term not in output:
             missed.append((f"{source} ({term})", output))
-    score = bleu(export, test, "--adapter", adapter) if test else float("nan")
+    score = bleu(export, MODEL, test, "--adapter", adapter) if test else float("nan")
     words = ", ".join(f"{term} {count}" for term, count in used.items())
     print(f"  {len(taught) - len(wrong)} of {len(taught)} as taught; {sum(used.values())} of {len(unseen)} unseen ({words}); BLEU {score:.2f}")
     for expected, output in wrong + missed:
@@ -79,7 +79,7 @@ def main():
         if packed.exists():
             test = folder / "test.tsv"
             test.write_bytes(lzma.open(packed).read())
-            print(f"BLEU before: {bleu(options.programs / 'siskin-export', test):.2f}", flush=True)
+            print(f"BLEU before: {bleu(options.programs / 'siskin-export', MODEL, test):.2f}", flush=True)
         else:
             print(f"SKIPPED: BLEU: {packed} is not there")
         for name in options.sets:
