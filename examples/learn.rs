@@ -5,6 +5,7 @@
 //! ```
 
 use siskin::learn::{Budget, LearnOptions, Learner};
+use siskin::model::Reach;
 use siskin::{Model, Translator};
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let model = Arc::new(Model::open(path)?);
     let mut translators = vec![("nothing", Translator::new(Arc::clone(&model))?)];
     for (name, lesson) in [("birds", BIRDS), ("the office", OFFICE)] {
-        let mut learner = Learner::new(&model, LearnOptions::default(), Budget::default())?;
+        let mut learner = Learner::new(&model, LearnOptions::of(Reach::Terms), Budget::default())?;
         println!("{name}: {}", learner.learn(lesson)?);
         translators.push((name, Translator::new(Arc::clone(&model))?.with_adapter(learner.adapter()?)?));
     }

@@ -330,13 +330,21 @@ void siskin_result_free(siskin_result *result);
 
 /* ---- Learning: only in libraries that were built with the feature `learn` ---- */
 
+/* Which sources an adapter is used for. */
+enum siskin_reach {
+    SISKIN_REACH_EVERYWHERE = 0,
+    /* Those that have a word which several corrections translate alike, and the model otherwise: all others come out as
+     * without the adapter, to the bit. */
+    SISKIN_REACH_TERMS = 1
+};
+
 /*
- * A learner of corrections, over a model that stays as it is; if it has an adapter, what that has learned is learned on.
- * Like a translator it works for one call at a time. `max_memory` bytes beside the model, `threads`, and `seconds` of a
- * lesson: 0 is the default (64 MiB, 1, 60).
+ * A learner of corrections, over a model that stays as it is; if it has an adapter, what that has learned is learned on,
+ * and the reach must be the same. Like a translator it works for one call at a time. `max_memory` bytes beside the model,
+ * `threads`, and `seconds` of a lesson: 0 is the default (64 MiB, 1, 60). `reach` is an enum siskin_reach.
  */
 siskin_status siskin_learner_new(const siskin_model *model, uint64_t max_memory, uint32_t threads, uint32_t seconds,
-                                 siskin_learner **learner, siskin_error **error);
+                                 int reach, siskin_learner **learner, siskin_error **error);
 
 /*
  * Learns `count` pairs of source and target, which end with a NUL, together. A lesson that would spoil other answers is

@@ -8,6 +8,7 @@ that come out as taught, other sentences with the right word, BLEU before and af
 import argparse
 import lzma
 import os
+import re
 import resource
 import subprocess
 import tempfile
@@ -18,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "models/en-de/en-de.siskin"
 TERMS = ROOT / "tests/learn/terms"
 DATA = Path(os.environ.get("SISKIN_DATA", ROOT / "../shared/data"))
+ENDING = 2  # letters that an inflected term may have more
 SETS = sorted(path.name.removesuffix("corrections.tsv") for path in TERMS.glob("*corrections.tsv"))
 
 
@@ -25,7 +27,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--programs", type=Path, default=ROOT / "target/release", help="folder of siskin and siskin-export")
     parser.add_argument("--sets", nargs="*", default=[name.rstrip("-") or "first" for name in SETS])
-    parser.add_argument("--learn", nargs=argparse.REMAINDER, default=[], help="further arguments of `siskin learn`")
+    parser.add_argument("--learn", nargs=argparse.REMAINDER, default=["--reach", "terms"], help="arguments of `siskin learn`")
     return parser.parse_args()
 
 
@@ -34,7 +36,7 @@ def pairs(name):
 
 
 def translate(siskin, adapter, sources):
-    command = [siskin, "translate", "-m", MODEL, "--adapter", adapter, "--recall", "off"]
+    command = [siskin, "translate", "-m", MODEL, "--adapter", adapter, "--recall", "terms"]
     text = "".join(f"{source}\n" for source in sources)
     return subprocess.run(command, input=text, check=True, text=True, stdout=subprocess.PIPE).stdout.splitlines()
 
@@ -61,8 +63,9 @@ def lesson(options, name, folder, test):
     wrong = [(target, output) for (_, target), output in zip(taught, outputs) if target != output]
     used, missed = Counter(), []
     for (source, term), output in zip(unseen, translate(siskin, adapter, [source for source, _ in unseen])):
-        used[term] += term in output
-        if term not in output:
+        right = any(word.startswith(term) and len(word) <= len(term) + ENDING for word in re.findall(r"\w+", output))
+        used[term] += right
+        if not right:
             missed.append((f"{source} ({term})", output))
     score = bleu(export, MODEL, test, "--adapter", adapter) if test else float("nan")
     words = ", ".join(f"{term} {count}" for term, count in used.items())

@@ -115,8 +115,13 @@ class Learner:
         memory: int | None = None,
         threads: int | None = None,
         seconds: float | None = None,
+        reach: Literal["everywhere", "terms"] = "everywhere",
     ) -> Learner:
-        """`memory` is in bytes beside the model, `seconds` is how long a lesson may take."""
+        """`memory` is in bytes beside the model, `seconds` is how long a lesson may take.
+
+        An adapter whose reach is `terms` is used for sources that have a word which several corrections translate alike,
+        and the model otherwise; all others come out as without it. What an adapter has, goes on with the same.
+        """
 
     def learn(self, pairs: Sequence[tuple[str, str]]) -> Outcome:
         """Learns pairs of source and target. They are kept if nothing else is spoilt."""

@@ -3,19 +3,23 @@
 use crate::checkpoint::{Checkpoint, Tensor};
 use crate::train::engine::Tensors;
 use crate::train::warm_start::tensors;
-use siskin::Result;
 use siskin::format::{File, MetadataBuilder, SectionKind};
-use siskin::model::{Adapter, Model, projections};
+use siskin::model::{Adapter, Model, Reach, projections};
 use siskin::pipeline::Generation;
+use siskin::{Error, ErrorKind, Result};
 use std::sync::Arc;
 
 /// `model` and what `adapter` learned over it, in full precision: W + B A for each matrix W with a low-rank term, and the
 /// adapter's tensors in the place of the model's. Golden sentences and shortlist are not part of it.
 ///
 /// # Errors
-/// Those of [`Model::with_adapter`].
+/// Those of [`Model::with_adapter`]; [`ErrorKind::InvalidOption`] for an adapter that is not used for every source.
 pub fn merged(model: &Model, adapter: &Arc<Adapter>) -> Result<Checkpoint> {
     model.with_adapter(Arc::clone(adapter))?;
+    if adapter.reach() != Reach::Everywhere {
+        let message = "the adapter is used for terms only; as part of the model it would change every source: keep the adapter";
+        return Err(Error::new(ErrorKind::InvalidOption, message));
+    }
     let file = File::parse(model.bytes())?;
     let learned = tensors(adapter.bytes())?;
     let mut merged = tensors(model.bytes())?;

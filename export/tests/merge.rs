@@ -3,11 +3,12 @@
 mod setup;
 
 use setup::specs;
+use siskin::ErrorKind;
 use siskin::format::MetadataBuilder;
 use siskin::learn::{Parameters, Scope};
 use siskin::model::{
-    Adapter, Alignment, Model, ModelSpec, SchemaEntry, Session, SessionShape, ShortlistMode, projections,
-    schema,
+    Adapter, Alignment, Model, ModelSpec, Reach, SchemaEntry, Session, SessionShape, ShortlistMode,
+    projections, schema,
 };
 use siskin::pipeline::Generation;
 use siskin::tensor::AlignedBytes;
@@ -49,7 +50,7 @@ fn adapter(model: &Model, scope: &Scope) -> Arc<Adapter> {
     for parameter in parameters.list_mut() {
         parameter.values = random(&mut numbers, parameter.values.len(), 0.4);
     }
-    let bytes = parameters.to_adapter(model, 1, []).expect("numbers");
+    let bytes = parameters.to_builder(model, 1).expect("numbers").build();
     Arc::new(Adapter::from_bytes(AlignedBytes::copy_of(&bytes)).expect("an adapter"))
 }
 
@@ -109,4 +110,15 @@ fn an_adapter_over_another_model_is_refused() {
     let model = open(&checkpoint(&spec), Precision::F32);
     let other = open(&checkpoint(&spec), Precision::F16);
     assert!(merged(&other, &adapter(&model, &Scope::BiasesAndNorms)).is_err());
+}
+
+#[test]
+fn an_adapter_for_terms_is_refused() {
+    let (_, spec) = specs().remove(0);
+    let model = open(&checkpoint(&spec), Precision::F32);
+    let parameters = Parameters::new(&model, &Scope::BiasesAndNorms, 1).expect("something to learn");
+    let mut builder = parameters.to_builder(&model, 1).expect("numbers");
+    let bytes = builder.terms(Reach::Terms, []).build();
+    let adapter = Arc::new(Adapter::from_bytes(AlignedBytes::copy_of(&bytes)).expect("an adapter"));
+    assert_eq!(merged(&model, &adapter).err().map(|error| error.kind()), Some(ErrorKind::InvalidOption));
 }

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+use std::ffi::c_int;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use super::handle::{Borrowed, Out, Owned, lock};
 use super::model::{CModel, path_of};
 use super::text::{LengthArray, TextArray, TextPointer, batch};
 use crate::learn::{Budget, LearnOptions, Learner, Verdict};
+use crate::model::Reach;
 
 /// `siskin_learner`.
 pub struct CLearner {
@@ -22,6 +24,7 @@ extern "C" fn siskin_learner_new(
     max_memory: u64,
     threads: u32,
     seconds: u32,
+    reach: c_int,
     learner: Out<CLearner>,
     error: Out<CError>,
 ) -> Status {
@@ -37,7 +40,17 @@ extern "C" fn siskin_learner_new(
         if seconds > 0 {
             budget.time = Duration::from_secs(seconds.into());
         }
-        let learner = Learner::new(&model.get("model")?.model, LearnOptions::default(), budget)?;
+        let reach = match reach {
+            0 => Reach::Everywhere,
+            1 => Reach::Terms,
+            _ => {
+                return Err(CError::new(
+                    Status::InvalidOption,
+                    format!("reach is {reach}, but must be 0 or 1"),
+                ));
+            }
+        };
+        let learner = Learner::new(&model.get("model")?.model, LearnOptions::of(reach), budget)?;
         place.put(CLearner { learner: Mutex::new(learner) });
         Ok(())
     })

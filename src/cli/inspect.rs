@@ -119,6 +119,12 @@ fn print(file: &File<'_>, options: Options, out: &mut dyn Write) -> io::Result<(
     if let Some(golden) = file.golden() {
         writeln!(out, "\n{} golden sentences, {} hypotheses kept", golden.len(), golden.beam())?;
     }
+    if let Some(terms) = file.terms().filter(|terms| !terms.is_empty()) {
+        writeln!(out, "\n{} terms", terms.len())?;
+        for Lesson { source, target, .. } in terms.iter() {
+            writeln!(out, "  {source} = {target}")?;
+        }
+    }
     if let Some(lessons) = file.lessons() {
         writeln!(out, "\n{} lessons", lessons.len())?;
         for Lesson { version, source, target } in lessons.iter() {

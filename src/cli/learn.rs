@@ -3,8 +3,8 @@
 use super::load::ModelArguments;
 use super::resources::size;
 use crate::format::{File, Lesson, write_atomically};
-use crate::learn::{Budget, Course, Gate, LearnOptions, Learner, Outcome, Schedule, Scope, Verdict};
-use crate::model::{Adapter, Model};
+use crate::learn::{Budget, Course, LearnOptions, Learner, Outcome, Schedule, Scope, Verdict};
+use crate::model::{Adapter, Model, Reach};
 use crate::tensor::AlignedBytes;
 use crate::{Error, ErrorKind, Result};
 use clap::{Args, ValueEnum};
@@ -26,7 +26,7 @@ Exit status: 0 if the lesson was kept, 1 if it was rejected or failed, 2 for a w
 
 Examples:
   siskin learn -m en-de.siskin --adapter me.adapter --source \"The tit sings.\" --target \"Die Meise singt.\"
-  siskin learn -m en-de.siskin --adapter me.adapter --pairs corrections.tsv
+  siskin learn -m en-de.siskin --adapter terms.adapter --reach terms --pairs corrections.tsv
   siskin learn -m en-de.siskin --adapter me.adapter --undo
   siskin translate -m en-de.siskin --adapter me.adapter \"A tit sings.\"")]
 pub(super) struct Arguments {
@@ -53,12 +53,15 @@ pub(super) struct Arguments {
     /// What learns; an adapter that is learned on must have the same
     #[arg(long, value_enum, default_value = "low-rank", value_name = "WHAT")]
     scope: ScopeArgument,
-    /// Rank of the low-rank terms
-    #[arg(long, value_name = "N", default_value_t = 8)]
-    rank: usize,
-    /// The size of a step
-    #[arg(long, value_name = "RATE", default_value_t = LearnOptions::default().learning_rate)]
-    learning_rate: f32,
+    /// Which inputs the adapter is used for; an adapter that is learned on must have the same
+    #[arg(long, value_enum, default_value = "everywhere", value_name = "WHERE")]
+    reach: ReachArgument,
+    /// Rank of the low-rank terms: 8, and 16 for terms
+    #[arg(long, value_name = "N")]
+    rank: Option<usize>,
+    /// The size of a step: 0.005, and 0.0075 for terms
+    #[arg(long, value_name = "RATE")]
+    learning_rate: Option<f32>,
     /// Let the size of steps fall in a line, to zero behind the last pass
     #[arg(long)]
     decay: bool,
@@ -71,12 +74,12 @@ pub(super) struct Arguments {
     /// New pairs of a step; more of them for lessons of thousands
     #[arg(long, value_name = "N", default_value_t = LearnOptions::default().batch)]
     batch: usize,
-    /// What keeping the golden sentences weighs against the new pairs
-    #[arg(long, value_name = "WEIGHT", default_value_t = LearnOptions::default().keep)]
-    keep: f32,
-    /// How much the golden sentences may change, in nats a token; more where a lesson is a domain of its own
-    #[arg(long, value_name = "NATS", default_value_t = Gate::DIVERGENCE)]
-    bound: f32,
+    /// What keeping the golden sentences weighs against the new pairs: 40, and 10 for terms
+    #[arg(long, value_name = "WEIGHT")]
+    keep: Option<f32>,
+    /// How much the golden sentences may change, in nats a token: 0.03, and 0.1 for terms; more where a lesson is a domain
+    #[arg(long, value_name = "NATS")]
+    bound: Option<f32>,
     /// Seconds that the lesson may take
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     max_time: u64,
@@ -98,6 +101,15 @@ enum ScopeArgument {
     BiasesAndNorms,
     /// The bias of the output projection
     OutputBias,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ReachArgument {
+    /// All
+    Everywhere,
+    /// Those that have a word which several corrections translate alike, and the model otherwise: all others come out as
+    /// before, to the bit
+    Terms,
 }
 
 /// Runs the command.
@@ -138,6 +150,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     learner.save(path)?;
     suspended.remove()?;
+    if learner.reach() == Reach::Terms {
+        let terms: Vec<String> =
+            learner.terms().iter().map(|(source, target)| format!("{source} = {target}")).collect();
+        match &terms[..] {
+            [] => println!(
+                "no word is translated alike by several corrections: the adapter is used for no input"
+            ),
+            terms => println!("terms: {}", terms.join(", ")),
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -245,20 +267,28 @@ fn undo(path: &Path, before: &Path) -> Result<ExitCode> {
 
 impl Arguments {
     fn options(&self) -> LearnOptions {
-        let defaults = LearnOptions::default();
-        let scope = match (self.scope, &defaults.scope) {
-            (ScopeArgument::LowRank, Scope::LowRank { projections, .. }) => {
-                Scope::LowRank { rank: self.rank, projections: projections.clone() }
+        let mut options = LearnOptions::of(match self.reach {
+            ReachArgument::Everywhere => Reach::Everywhere,
+            ReachArgument::Terms => Reach::Terms,
+        });
+        match self.scope {
+            ScopeArgument::LowRank => {}
+            ScopeArgument::AllProjections => {
+                options.scope = Scope::LowRank { rank: 8, projections: Vec::new() }
             }
-            (ScopeArgument::LowRank, other) => other.clone(),
-            (ScopeArgument::AllProjections, _) => Scope::LowRank { rank: self.rank, projections: Vec::new() },
-            (ScopeArgument::BiasesAndNorms, _) => Scope::BiasesAndNorms,
-            (ScopeArgument::OutputBias, _) => Scope::OutputBias,
-        };
-        let Self { learning_rate, smoothing, passes, batch, keep, bound, .. } = *self;
-        let gate = Gate { divergence: Some(bound), ..defaults.gate };
-        let schedule = if self.decay { Schedule::Linear } else { Schedule::Constant };
-        LearnOptions { scope, learning_rate, smoothing, schedule, passes, batch, keep, gate, ..defaults }
+            ScopeArgument::BiasesAndNorms => options.scope = Scope::BiasesAndNorms,
+            ScopeArgument::OutputBias => options.scope = Scope::OutputBias,
+        }
+        if let (Scope::LowRank { rank, .. }, Some(asked)) = (&mut options.scope, self.rank) {
+            *rank = asked;
+        }
+        if self.decay {
+            options.schedule = Schedule::Linear;
+        }
+        options.gate.divergence = self.bound.or(options.gate.divergence);
+        options.learning_rate = self.learning_rate.unwrap_or(options.learning_rate);
+        options.keep = self.keep.unwrap_or(options.keep);
+        LearnOptions { smoothing: self.smoothing, passes: self.passes, batch: self.batch, ..options }
     }
 
     fn budget(&self) -> Budget {

@@ -47,7 +47,7 @@ pub(super) struct Arguments {
     /// An adapter over the model, as `siskin learn` makes it
     #[arg(long, value_name = "FILE")]
     adapter: Option<PathBuf>,
-    /// Which inputs the adapter's corrections answer, where the model's own answer differs
+    /// What the adapter's corrections are used for
     #[arg(long, value_enum, default_value = "exact", value_name = "WHICH")]
     recall: RecallArgument,
     /// Read lines from this file
@@ -101,11 +101,13 @@ enum UnitArgument {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum RecallArgument {
-    /// None
+    /// Nothing: the adapter alone
     Off,
-    /// Those that were corrected
+    /// Words that several of them have: one that the model has begun is completed
+    Terms,
+    /// Besides, inputs that were corrected: they are answered by their correction
     Exact,
-    /// Similar ones too: of ten tokens, seven are the same
+    /// Besides, similar inputs: of ten tokens, seven are the same
     Fuzzy,
 }
 
@@ -266,6 +268,7 @@ impl Arguments {
         }
         options.recall = match self.recall {
             RecallArgument::Off => Recall::Off,
+            RecallArgument::Terms => Recall::Terms,
             RecallArgument::Exact => Recall::Exact,
             RecallArgument::Fuzzy => Recall::Fuzzy,
         };

@@ -58,6 +58,7 @@ mod scorer;
 mod search;
 mod state;
 mod step;
+mod terms;
 
 pub use observer::{Observer, Unobserved};
 pub use options::{Alignments, DecodeOptions, MAX_BEAM, Sampling, Scores, Setup, Strategy};

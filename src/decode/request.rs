@@ -12,12 +12,15 @@ pub struct Request<'a> {
     pub max_length: Option<usize>,
     /// Tells the random numbers of this sentence from those of others, wherever in a batch it stands.
     pub id: u64,
+    /// Words, each as its tokens, that are completed where a hypothesis has begun them: the next token of one is made
+    /// more probable. No word is empty.
+    pub terms: &'a [&'a [u32]],
 }
 
 impl<'a> Request<'a> {
-    /// A request that starts with `prefix`, has the options' maximum length and the id 0.
+    /// A request that starts with `prefix`, has the options' maximum length, the id 0 and no terms.
     pub fn new(prefix: &'a [u32]) -> Self {
-        Self { prefix, max_length: None, id: 0 }
+        Self { prefix, max_length: None, id: 0, terms: &[] }
     }
 }
 

@@ -12,6 +12,7 @@ use super::request::{Ending, Request, Scope};
 use super::scorer::{Columns, Logits, Scorer};
 use super::search::cancelled;
 use super::state::State;
+use super::terms::complete;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::Kernels;
 
@@ -116,9 +117,10 @@ impl State {
         let rows = &self.rows[sentence.rows.clone()];
         for (row, mut logits) in rows.iter().zip(logits.rows()) {
             self.sequence.clear();
-            if self.options.needs_sequence() {
+            if self.options.needs_sequence() || !request.terms.is_empty() {
                 self.sequence.extend_from_slice(&request.prefix[1..]);
                 self.history.read(row.branch, 0, &mut self.sequence);
+                complete(&mut logits, &self.sequence, request.terms);
             }
             self.options.constrain(&mut logits, &mut self.sequence, sentence.length, self.setup.end);
         }

@@ -44,7 +44,9 @@ impl<'a> File<'a> {
         }
         file.section(SectionKind::Golden).map(Golden::parse).transpose()?;
         file.section(SectionKind::Shortlist).map(Shortlist::parse).transpose()?;
-        file.section(SectionKind::Lessons).map(Lessons::parse).transpose()?;
+        for kind in [SectionKind::Lessons, SectionKind::Terms] {
+            file.section(kind).map(Lessons::parse).transpose()?;
+        }
         Ok(file)
     }
 
@@ -118,6 +120,11 @@ impl<'a> File<'a> {
     /// The lessons that an adapter was learned from, if it says so.
     pub fn lessons(&self) -> Option<Lessons<'a>> {
         Lessons::parse(self.section(SectionKind::Lessons)?).ok()
+    }
+
+    /// The terms of an adapter's lessons, if it says so.
+    pub fn terms(&self) -> Option<Lessons<'a>> {
+        Lessons::parse(self.section(SectionKind::Terms)?).ok()
     }
 
     /// The tensors.

@@ -40,11 +40,13 @@ pub enum SectionKind {
     Lessons,
     /// 13: metadata, how far a suspended lesson is; only in the files of suspended lessons.
     Course,
+    /// 14: words of sources with the words of targets that an adapter was taught for them, laid out as lessons.
+    Terms,
     /// A kind that this version does not know.
     Unknown(u32),
 }
 
-const KINDS: [(SectionKind, &str); 13] = [
+const KINDS: [(SectionKind, &str); 14] = [
     (SectionKind::Spec, "spec"),
     (SectionKind::Generation, "generation"),
     (SectionKind::Card, "card"),
@@ -58,6 +60,7 @@ const KINDS: [(SectionKind, &str); 13] = [
     (SectionKind::TensorData, "tensor data"),
     (SectionKind::Lessons, "lessons"),
     (SectionKind::Course, "course"),
+    (SectionKind::Terms, "terms"),
 ];
 
 impl SectionKind {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::batch::{Batch, network};
 use super::gate::{self, Outcome, Reason, Verdict};
 use super::learner::{Entry, Learner};
-use super::loss::Goal;
+use super::loss::{Goal, Loss};
 use super::memory;
 use super::optimizer::{Optimizer, clip};
 use super::options::{LearnOptions, Schedule};
@@ -44,6 +44,8 @@ pub struct Course<'a> {
     pub(super) random: Random,
     pub(super) started: Instant,
     mismatch: Option<Reason>,
+    /// Which pairs are right as a whole.
+    right: Vec<bool>,
     pub(super) progress: Progress,
     /// The pass that got most tokens right of those that came [near the end](NEAR) and left the golden sentences as the
     /// gate wants them: what is kept if the last has changed them too much.
@@ -88,7 +90,7 @@ impl<'a> Course<'a> {
             elapsed: Duration::ZERO,
         };
         let done = mismatch.is_some() || entries.is_empty();
-        let within = None;
+        let (right, within) = (vec![false; entries.len()], None);
         Ok(Self {
             learner,
             entries,
@@ -97,6 +99,7 @@ impl<'a> Course<'a> {
             random,
             started,
             mismatch,
+            right,
             progress,
             within,
             done,
@@ -108,8 +111,8 @@ impl<'a> Course<'a> {
         self.entries.iter().map(Entry::texts)
     }
 
-    /// Passes once through the new pairs, or through as many as there is time for. `None` when there is nothing more to
-    /// do: all is learned, the budget is used up, or the pairs were refused.
+    /// Passes once through the new pairs that are not right yet, or through as many as there is time for. `None` when there
+    /// is nothing more to do: all is learned, the budget is used up, or the pairs were refused.
     ///
     /// # Errors
     /// [`MemoryLimit`](crate::ErrorKind::MemoryLimit) never, after the course began.
@@ -117,26 +120,44 @@ impl<'a> Course<'a> {
         if self.done {
             return Ok(None);
         }
-        let mut order: Vec<usize> = (0..self.entries.len()).collect();
-        self.random.shuffle(&mut order);
         let (batch, limit) = (self.learner.options.batch.max(1), self.learner.budget.time);
-        for chosen in order.chunks(batch) {
+        for chosen in self.order(batch).chunks(batch) {
             self.step(chosen)?;
             if self.started.elapsed() >= limit {
                 self.done = true;
                 break;
             }
         }
-        let samples: Vec<&Sample> = self.entries.iter().map(|entry| &entry.sample).collect();
-        let loss = self.learner.evaluate(&self.parameters, &samples)?;
+        self.progress.passes += 1;
+        self.judge()?;
+        let progress = self.progress;
+        self.note(progress)?;
+        Ok(Some(progress))
+    }
+
+    /// The pairs of a pass, shuffled: those that are not right, and as many others as fill the last step.
+    fn order(&mut self, batch: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.entries.len()).collect();
+        self.random.shuffle(&mut order);
+        order.sort_by_key(|&i| self.right[i]);
+        let wrong = self.right.iter().filter(|right| !**right).count();
+        order.truncate(wrong.next_multiple_of(batch));
+        order
+    }
+
+    /// Finds which pairs are right, and whether there is more to do.
+    pub(super) fn judge(&mut self) -> Result<()> {
+        let mut loss = Loss::default();
+        for (entry, right) in self.entries.iter().zip(&mut self.right) {
+            let own = self.learner.evaluate(&self.parameters, &[&entry.sample])?;
+            *right = own.right == own.rows;
+            loss += own;
+        }
         let progress = &mut self.progress;
-        progress.passes += 1;
         (progress.loss, progress.right, progress.tokens) = (loss.mean(), loss.right, loss.rows);
         progress.elapsed = self.started.elapsed();
         self.done |= loss.right == loss.rows || progress.passes >= progress.of;
-        let progress = *progress;
-        self.note(progress)?;
-        Ok(Some(progress))
+        Ok(())
     }
 
     /// Notes the parameters if they are the best so far that the gate would let through.
@@ -185,13 +206,11 @@ impl<'a> Course<'a> {
 
     /// The size of the next step.
     fn rate(&self) -> f32 {
-        let LearnOptions { learning_rate, schedule, batch, .. } = self.learner.options;
-        let all = self.progress.of * self.entries.len().div_ceil(batch.max(1));
+        let LearnOptions { learning_rate, schedule, .. } = self.learner.options;
+        let Progress { passes, of, .. } = self.progress;
         match schedule {
             Schedule::Constant => learning_rate,
-            Schedule::Linear => {
-                learning_rate * all.saturating_sub(self.progress.steps) as f32 / all.max(1) as f32
-            }
+            Schedule::Linear => learning_rate * (of - passes) as f32 / of as f32,
         }
     }
 
@@ -237,9 +256,7 @@ impl<'a> Course<'a> {
             Some(reason) => Verdict::Rejected(reason),
             None if entries.is_empty() => Verdict::Kept,
             None => {
-                learner.parameters = parameters;
-                learner.version += 1;
-                learner.log.extend(entries);
+                learner.keep(parameters, entries)?;
                 Verdict::Kept
             }
         };

@@ -1,5 +1,6 @@
 //! The learner: lessons in, an adapter out.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,10 +14,12 @@ use super::options::{Budget, LearnOptions};
 use super::parameters::Parameters;
 use super::random::Random;
 use super::samples::{Sample, batch_of};
-use crate::error::{Error, Result};
+use super::terms::{associated, words};
+use crate::decode::{DecodeOptions, Strategy};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Lesson, write_atomically};
-use crate::model::{Adapter, Model};
-use crate::pipeline::Translator;
+use crate::model::{Adapter, Model, Reach};
+use crate::pipeline::{TranslateOptions, Translator};
 use crate::tensor::AlignedBytes;
 use crate::threads::Pool;
 
@@ -45,6 +48,8 @@ pub struct Learner {
     pub(super) parameters: Parameters,
     pub(super) version: u32,
     pub(super) log: Vec<Entry>,
+    /// Words of the log's sources, and the words of its targets that are wanted for them.
+    terms: Vec<(String, String)>,
     /// Golden sentences that are learned with.
     pub(super) golden: Vec<Sample>,
     /// Those that the gate holds what was learned against.
@@ -82,8 +87,16 @@ impl Learner {
         let mut translator = Translator::new(Arc::clone(&base))?;
         let mut parameters = Parameters::new(&base, &options.scope, options.seed)?;
         let mut version = 0;
-        let mut log = Vec::new();
+        let (mut log, mut terms) = (Vec::new(), Vec::new());
         if let Some(adapter) = model.adapter() {
+            if adapter.reach() != options.reach {
+                let message = format!(
+                    "the adapter's reach is {:?}: go on with that, or make a new adapter",
+                    adapter.reach()
+                );
+                return Err(Error::new(ErrorKind::InvalidOption, message));
+            }
+            terms.extend(adapter.terms().map(|term| (term.source.to_owned(), term.target.to_owned())));
             parameters.load(adapter)?;
             version = adapter.version();
             for Lesson { version, source, target } in adapter.lessons() {
@@ -105,6 +118,7 @@ impl Learner {
             parameters,
             version,
             log,
+            terms,
             golden: Vec::new(),
             held: Vec::new(),
             rows,
@@ -159,10 +173,7 @@ impl Learner {
         let mut course = self.begin(pairs)?;
         while let Some(progress) = course.pass()? {
             if on_pass(&progress).is_break() {
-                return Err(Error::new(
-                    crate::ErrorKind::Cancelled,
-                    "learning was cancelled; nothing was kept",
-                ));
+                return Err(Error::new(ErrorKind::Cancelled, "learning was cancelled; nothing was kept"));
             }
         }
         course.finish()
@@ -207,7 +218,53 @@ impl Learner {
             source,
             target,
         });
-        self.parameters.to_adapter(&self.base, self.version, lessons)
+        let terms =
+            self.terms.iter().map(|(source, target)| Lesson { version: self.version, source, target });
+        let mut builder = self.parameters.to_builder(&self.base, self.version)?;
+        Ok(builder.lessons(lessons).terms(self.options.reach, terms).build())
+    }
+
+    /// The words of sources that lessons have taught a word of the target for: both are in the same corrections, the model
+    /// does not write the latter by itself, and the former is in none of its golden sentences, which common words are.
+    pub fn terms(&self) -> &[(String, String)] {
+        &self.terms
+    }
+
+    /// Keeps what a lesson led to, and finds the terms of all lessons.
+    pub(super) fn keep(&mut self, parameters: Parameters, entries: Vec<Entry>) -> Result<()> {
+        self.parameters = parameters;
+        self.version += 1;
+        self.log.extend(entries);
+        self.terms = self.found_terms()?;
+        Ok(())
+    }
+
+    fn found_terms(&self) -> Result<Vec<(String, String)>> {
+        let pairs: Vec<(&str, &str)> = self.log.iter().map(Entry::texts).collect();
+        let mut found = associated(&pairs);
+        let golden = Sample::golden(&self.base, &[])?;
+        if let Some(vocabulary) = self.base.source_vocabulary() {
+            for sample in golden {
+                let text = vocabulary.decode(&sample.source)?;
+                found.retain(|term| words(&text).all(|word| word != term.source));
+            }
+        }
+        // One at a time: the budget was not made for batches of a search.
+        let mut translator = Translator::new(Arc::clone(&self.base))?;
+        let options = translator.options().clone();
+        let decode = DecodeOptions { strategy: Strategy::Greedy, n_best: 1, ..options.decode.clone() };
+        translator = translator.with_options(TranslateOptions { batch: 1, decode, ..options })?;
+        let places: BTreeSet<usize> = found.iter().flat_map(|term| &term.places).copied().collect();
+        let sources: Vec<&str> = places.iter().map(|&place| pairs[place].0).collect();
+        let mut written = BTreeMap::new();
+        for (place, translation) in places.into_iter().zip(translator.translate_batch(&sources)?) {
+            written.insert(place, translation?.text());
+        }
+        found.retain(|term| {
+            let own = |place: &&usize| words(&written[place]).any(|word| word == term.target);
+            2 * term.places.iter().filter(own).count() < term.places.len()
+        });
+        Ok(found.iter().map(|term| (term.source.to_owned(), term.target.to_owned())).collect())
     }
 
     /// Writes the adapter file: a reader finds the old one or the new one, never a part.
@@ -216,6 +273,11 @@ impl Learner {
     /// Those of [`write_atomically`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         write_atomically(path.as_ref(), &self.to_bytes()?)
+    }
+
+    /// Which sources the adapter is used for.
+    pub fn reach(&self) -> Reach {
+        self.options.reach
     }
 
     /// How often what was learned has changed.

@@ -23,6 +23,7 @@ mod random;
 mod samples;
 mod sublayer;
 mod suspension;
+mod terms;
 
 pub use batch::{Batch, Objective, gradients};
 pub use course::{Course, Progress};

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Method, Scope};
+use crate::model::Reach;
 
 /// What learning may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +28,8 @@ impl Default for Budget {
 pub enum Schedule {
     /// It stays: a lesson of some pairs ends when they are learned, long before the last pass.
     Constant,
-    /// It falls in a line, to zero behind the last pass: for lessons of thousands of pairs, which need all their passes.
+    /// It falls from pass to pass in a line, to zero behind the last: for lessons of thousands of pairs, which need all
+    /// their passes.
     Linear,
 }
 
@@ -36,6 +38,8 @@ pub enum Schedule {
 pub struct LearnOptions {
     /// What of the model learns.
     pub scope: Scope,
+    /// Which sources the adapter is used for.
+    pub reach: Reach,
     /// How parameters follow their gradients.
     pub method: Method,
     /// The size of a step, or of the first.
@@ -55,8 +59,8 @@ pub struct LearnOptions {
     pub golden: usize,
     /// What the divergence from it weighs, against the loss of the pairs.
     pub keep: f32,
-    /// The most passes through the new pairs. Learning ends before when every token of them is one and a half times
-    /// as likely as any other.
+    /// The most passes through the new pairs. A pair is right when every token of it is one and a half times as likely as
+    /// any other. Passes leave out pairs that are right, and learning ends when all are.
     pub passes: usize,
     /// Where the random numbers start.
     pub seed: u64,
@@ -68,6 +72,7 @@ impl Default for LearnOptions {
     fn default() -> Self {
         Self {
             scope: Scope::default(),
+            reach: Reach::default(),
             method: Method::default(),
             learning_rate: 5e-3,
             schedule: Schedule::Constant,
@@ -80,6 +85,21 @@ impl Default for LearnOptions {
             passes: 60,
             seed: 1,
             gate: Gate::default(),
+        }
+    }
+}
+
+impl LearnOptions {
+    /// The options that suit adapters of this reach: one for terms may change the golden sentences more, since it is not
+    /// used for them, and learns sooner.
+    pub fn of(reach: Reach) -> Self {
+        match reach {
+            Reach::Everywhere => Self::default(),
+            Reach::Terms => {
+                let gate = Gate { divergence: Some(0.1), ..Gate::default() };
+                let scope = Scope::low_rank(16);
+                Self { reach, scope, learning_rate: 7.5e-3, keep: 10.0, gate, ..Self::default() }
+            }
         }
     }
 }
@@ -99,13 +119,8 @@ pub struct Gate {
 /// Pairs that are enough to tell whether sources and targets belong together.
 pub const CONTRAST_PAIRS: usize = 4;
 
-impl Gate {
-    /// The default of [`divergence`](Self::divergence).
-    pub const DIVERGENCE: f32 = 0.03;
-}
-
 impl Default for Gate {
     fn default() -> Self {
-        Self { contrast: Some(0.3), divergence: Some(Self::DIVERGENCE), forgetting: Some(0.2) }
+        Self { contrast: Some(0.3), divergence: Some(0.03), forgetting: Some(0.2) }
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::random::Random;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{File, Layout, Lesson, TensorRef};
+use crate::format::{File, Layout, TensorRef};
 use crate::model::{Adapter, AdapterBuilder, Model, SchemaEntry, projections, schema};
 
 /// What of a model learns.
@@ -33,7 +33,14 @@ pub const DEFAULT_PROJECTIONS: [&str; 3] =
 
 impl Default for Scope {
     fn default() -> Self {
-        Self::LowRank { rank: 8, projections: DEFAULT_PROJECTIONS.map(String::from).to_vec() }
+        Self::low_rank(8)
+    }
+}
+
+impl Scope {
+    /// Low-rank terms of this rank beside the [`DEFAULT_PROJECTIONS`].
+    pub fn low_rank(rank: usize) -> Self {
+        Self::LowRank { rank, projections: DEFAULT_PROJECTIONS.map(String::from).to_vec() }
     }
 }
 
@@ -161,22 +168,16 @@ impl Parameters {
         Ok(())
     }
 
-    /// The bytes of an adapter file with these values and the lessons that they come from.
+    /// An adapter file with these values, to be completed.
     ///
     /// # Errors
     /// [`ErrorKind::NonFinite`] if a value is not a number.
-    pub fn to_adapter<'l>(
-        &self,
-        model: &Model,
-        version: u32,
-        lessons: impl IntoIterator<Item = Lesson<'l>>,
-    ) -> Result<Vec<u8>> {
+    pub fn to_builder(&self, model: &Model, version: u32) -> Result<AdapterBuilder<'_>> {
         let mut builder = AdapterBuilder::new(model, version)?;
-        builder.lessons(lessons);
         for parameter in &self.list {
             builder.tensor(&parameter.name, &parameter.shape, &parameter.values)?;
         }
-        Ok(builder.build())
+        Ok(builder)
     }
 
     /// All of them.

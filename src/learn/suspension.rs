@@ -84,8 +84,7 @@ impl Course<'_> {
                 Some(Within { parameters, progress, divergence: metadata.require("kept_divergence")? });
         }
         self.parameters = restored(file, "", &self.parameters)?;
-        self.done |= self.progress.passes >= self.progress.of;
-        Ok(())
+        if self.progress.passes > 0 { self.judge() } else { Ok(()) }
     }
 }
 

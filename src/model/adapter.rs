@@ -24,9 +24,22 @@ pub struct Adapter {
     storage: Storage,
     base: Fingerprint,
     version: u32,
+    reach: Reach,
 }
 
-const KEYS: &[&str] = &["base", "version"];
+/// Which sources an adapter is used for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// All.
+    #[default]
+    Everywhere,
+    /// Those that have the source of one of its [terms](Adapter::terms): every other comes out as without it, to the bit.
+    Terms,
+}
+
+const KEYS: &[&str] = &["base", "version", "reach"];
+
+const REACHES: &[(&str, Reach)] = &[("everywhere", Reach::Everywhere), ("terms", Reach::Terms)];
 
 impl Adapter {
     /// Reads an adapter file into memory and verifies its checksums.
@@ -82,7 +95,16 @@ impl Adapter {
             Error::new(ErrorKind::Schema, "section adapter: `base` is no fingerprint of a model")
         })?;
         let version = metadata.optional("version")?.unwrap_or(0);
-        Ok(Self { storage, base, version })
+        let reach = match metadata.get("reach") {
+            Some(_) => metadata.choice("reach", REACHES)?,
+            None => Reach::default(),
+        };
+        Ok(Self { storage, base, version, reach })
+    }
+
+    /// Which sources it is used for.
+    pub fn reach(&self) -> Reach {
+        self.reach
     }
 
     /// How often what it holds was changed; every version has a number of its own.
@@ -94,6 +116,12 @@ impl Adapter {
     pub fn lessons(&self) -> impl Iterator<Item = Lesson<'_>> {
         let lessons: Option<Lessons<'_>> = File::parse(self.bytes()).ok().and_then(|file| file.lessons());
         lessons.into_iter().flat_map(|lessons| lessons.iter())
+    }
+
+    /// The words of sources that it was taught a word of the target for.
+    pub fn terms(&self) -> impl Iterator<Item = Lesson<'_>> {
+        let terms: Option<Lessons<'_>> = File::parse(self.bytes()).ok().and_then(|file| file.terms());
+        terms.into_iter().flat_map(|terms| terms.iter())
     }
 
     /// The file's bytes.
@@ -121,6 +149,8 @@ pub struct AdapterBuilder<'a> {
     rows: Vec<(&'a str, Vec<usize>, &'a [f32])>,
     matrices: Vec<(&'a str, PackedMatrix)>,
     lessons: Option<Vec<u8>>,
+    reach: Reach,
+    terms: Option<Vec<u8>>,
 }
 
 impl<'a> AdapterBuilder<'a> {
@@ -132,7 +162,16 @@ impl<'a> AdapterBuilder<'a> {
         let base = File::parse(model.bytes())?.fingerprint();
         let plain = schema(model.spec()).into_iter().filter(|entry| entry.layout == Layout::Rows);
         let plain = plain.map(|entry| entry.name).collect();
-        Ok(Self { base, version, plain, rows: Vec::new(), matrices: Vec::new(), lessons: None })
+        Ok(Self {
+            base,
+            version,
+            plain,
+            rows: Vec::new(),
+            matrices: Vec::new(),
+            lessons: None,
+            reach: Reach::Everywhere,
+            terms: None,
+        })
     }
 
     /// Adds a tensor: one that takes the place of the model's tensor of this name, or `lora_a` or `lora_b` of a
@@ -166,14 +205,27 @@ impl<'a> AdapterBuilder<'a> {
         self
     }
 
+    /// Sets which sources it is used for, and the words of sources with the words of targets that it was taught for them.
+    pub fn terms<'l>(&mut self, reach: Reach, terms: impl IntoIterator<Item = Lesson<'l>>) -> &mut Self {
+        self.reach = reach;
+        self.terms = Some(lessons_section(terms));
+        self
+    }
+
     /// The bytes of the file.
     pub fn build(&self) -> Vec<u8> {
         let mut metadata = MetadataBuilder::new();
         metadata.critical("base", &self.base[..]).optional("version", self.version);
+        if self.reach != Reach::Everywhere {
+            metadata.critical("reach", "terms");
+        }
         let mut writer = Writer::new();
         writer.critical(SectionKind::Adapter, metadata.build());
         if let Some(lessons) = &self.lessons {
             writer.optional(SectionKind::Lessons, lessons.as_slice());
+        }
+        if let Some(terms) = &self.terms {
+            writer.optional(SectionKind::Terms, terms.as_slice());
         }
         for (name, shape, values) in &self.rows {
             writer.rows(name, shape, values);

@@ -15,7 +15,7 @@ mod storage;
 mod verification;
 mod weights;
 
-pub use adapter::{Adapter, AdapterBuilder};
+pub use adapter::{Adapter, AdapterBuilder, Reach};
 pub use embeddings::Embeddings;
 pub use plan::{Alignment, SessionShape, ShortlistMode};
 pub use session::Session;

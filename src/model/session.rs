@@ -54,6 +54,12 @@ impl Session {
         &self.model
     }
 
+    /// Goes on with `model`: the one that it was made for, or the same without its adapter.
+    pub(crate) fn set_model(&mut self, model: &Arc<Model>) {
+        debug_assert!(core::ptr::eq(self.model.bytes(), model.bytes()), "another model");
+        self.model = Arc::clone(model);
+    }
+
     /// What the session was made for.
     pub fn shape(&self) -> &SessionShape {
         &self.shape

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use super::TranslateOptions;
 use super::scorer::Runner;
+use super::terms::Terms;
 use super::verified::run_verified;
 use crate::decode::{DecodeOptions, Hypotheses, Observer, Request, Search, Setup};
 use crate::delegate::{Compiled, Delegate};
@@ -122,21 +123,28 @@ impl Engine {
         (self.runner.shape().source_tokens / length.max(1)).clamp(1, self.batch())
     }
 
-    /// Searches outputs for `sources`, all of which begin with `prefix`.
+    /// Searches outputs for `sources`, by `model` or the same without its adapter: all of them
+    /// [ask](Terms::ask_for_adapter) for it, or none. All outputs begin with `prefix`.
     ///
     /// # Errors
     /// Those of [`Runner::encode`] and [`Search::run`].
     pub fn run(
         &mut self,
+        model: &Arc<Model>,
         sources: &[&[u32]],
         prefix: &[u32],
+        terms: &Terms,
         observer: &mut dyn Observer,
     ) -> Result<Vec<Hypotheses>> {
-        let requests: Vec<Request<'_>> = sources.iter().map(|_| Request::new(prefix)).collect();
+        let words: Vec<Vec<&[u32]>> = sources.iter().map(|source| terms.completed(source)).collect();
+        let request = |terms| Request { terms, ..Request::new(prefix) };
+        let requests: Vec<Request<'_>> = words.iter().map(|words| request(words)).collect();
         let Self { runner, search } = self;
-        let session = runner.session();
-        if let Some(session) = session.filter(|session| session.shape().shortlist == ShortlistMode::Verify) {
-            return run_verified(session, search, sources, &requests, observer);
+        if let Some(session) = runner.session() {
+            session.set_model(terms.model_for(sources, model));
+            if session.shape().shortlist == ShortlistMode::Verify {
+                return run_verified(session, search, sources, &requests, observer);
+            }
         }
         runner.encode(sources)?;
         search.run(&mut **runner, &requests, observer)

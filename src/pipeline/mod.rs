@@ -9,6 +9,7 @@ mod request;
 mod scorer;
 mod segment;
 mod summarizer;
+mod terms;
 mod translation;
 mod translator;
 mod verified;

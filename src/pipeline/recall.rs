@@ -8,15 +8,19 @@ use alloc::vec::Vec;
 
 use crate::text::edit_distance;
 
-/// Which sources are answered by corrections.
+/// What corrections are recalled for, each with what is above it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Recall {
-    /// None: every answer is the model's.
+    /// Nothing.
     Off,
-    /// Those that were corrected. Where a similar one was, its correction is a [`Suggestion`].
+    /// The [terms](crate::model::Adapter::terms) of an adapter: where a source has the word of one, the model is helped to
+    /// complete the target's word when it has begun it.
+    Terms,
+    /// Sources that were corrected: they are answered by their correction. Where a similar one was, that is a
+    /// [`Suggestion`].
     #[default]
     Exact,
-    /// Similar ones too.
+    /// Similar sources too.
     Fuzzy,
 }
 

@@ -23,9 +23,9 @@ pub struct TranslateOptions {
     pub task: Vec<u32>,
     /// Tokens that every output begins with, behind those of the task; they are part of the text.
     pub target_prefix: Vec<u32>,
-    /// Whether corrections answer for their sources: those that an adapter was learned from, and those of
-    /// [`Translator::remember`](super::Translator::remember). Only without a target prefix, and for the task that the
-    /// model file asks for.
+    /// What corrections are recalled for: those that an adapter was learned from, and those of
+    /// [`Translator::remember`](super::Translator::remember). Only for the task that the model file asks for; sources
+    /// are answered by them only without a target prefix.
     pub recall: Recall,
     /// Sources that a thread computes together, at most. It changes speed and memory, never a result.
     pub batch: usize,

@@ -9,6 +9,7 @@ use super::cancellation::Cancellable;
 use super::engine::{Demand, Engine};
 use super::recall::Memory;
 use super::segment::{Segmenter, Source};
+use super::terms::Terms;
 use super::workers::Workers;
 use super::{
     Cancellation, Generation, LongInput, Origin, Recall, Segment, Suggestion, TextHypothesis,
@@ -32,6 +33,7 @@ pub struct Translator {
     options: TranslateOptions,
     scratch: EncodeScratch,
     memory: Memory,
+    terms: Terms,
     workers: Workers,
     cancellation: Cancellation,
 }
@@ -52,9 +54,9 @@ impl Translator {
         let options = TranslateOptions::of(&generation, model.bytes().len());
         options.check_shortlist(&model)?;
         let (scratch, workers) = (EncodeScratch::default(), Workers::new(options.threads, None));
-        let (memory, cancellation) = (Memory::default(), Cancellation::default());
+        let (memory, terms, cancellation) = (Memory::default(), Terms::default(), Cancellation::default());
         let mut translator =
-            Self { model, generation, language, options, scratch, memory, workers, cancellation };
+            Self { model, generation, language, options, scratch, memory, terms, workers, cancellation };
         translator.remember_lessons()?;
         Ok(translator)
     }
@@ -74,6 +76,7 @@ impl Translator {
         }
         self.workers = Workers::new(options.threads, self.workers.delegate().cloned());
         self.options = options;
+        self.find_terms()?;
         Ok(self)
     }
 
@@ -123,7 +126,16 @@ impl Translator {
     fn remember_lessons(&mut self) -> Result<()> {
         let model = Arc::clone(&self.model);
         let mut lessons = model.adapter().into_iter().flat_map(|adapter| adapter.lessons());
-        lessons.try_for_each(|lesson| self.remember(lesson.source, lesson.target))
+        lessons.try_for_each(|lesson| self.remember(lesson.source, lesson.target))?;
+        self.find_terms()
+    }
+
+    /// Finds the terms of the adapter, and whether they are to be completed.
+    fn find_terms(&mut self) -> Result<()> {
+        let complete =
+            self.options.recall != Recall::Off && self.options.task == self.generation.target_prefix;
+        self.terms = Terms::of(&self.model, complete)?;
+        Ok(())
     }
 
     /// The model.
@@ -289,7 +301,7 @@ impl Translator {
     pub fn run(&mut self, sources: &[&[u32]], observer: &mut impl Observer) -> Result<Vec<Hypotheses>> {
         let observer = &mut Cancellable { observer, cancellation: self.cancellation.clone() };
         observer.check()?;
-        self.workers.run_first(&self.model, &self.options, sources, observer)
+        self.workers.run_first(&self.model, &self.options, &self.terms, sources, observer)
     }
 
     /// Searches outputs for all sources, given as tokens; they have the order of the sources.
@@ -297,7 +309,7 @@ impl Translator {
     /// # Errors
     /// As [`translate`](Self::translate); that of one source stops all.
     pub fn run_all(&mut self, sources: &[&[u32]]) -> Result<Vec<Hypotheses>> {
-        self.workers.run(&self.model, &self.options, sources, &self.cancellation)
+        self.workers.run(&self.model, &self.options, &self.terms, sources, &self.cancellation)
     }
 
     fn segment(&mut self, text: &str) -> Result<Vec<Source>> {
@@ -351,8 +363,9 @@ impl Translator {
     /// The correction of this source, or of one that is similar enough.
     fn recalled(&self, source: &Source) -> Option<Suggestion> {
         let TranslateOptions { recall, target_prefix, task, .. } = &self.options;
-        let asked =
-            *recall != Recall::Off && target_prefix.is_empty() && *task == self.generation.target_prefix;
+        let asked = matches!(recall, Recall::Exact | Recall::Fuzzy)
+            && target_prefix.is_empty()
+            && *task == self.generation.target_prefix;
         self.memory.find(&source.tokens).filter(|_| asked && source.unread == 0)
     }
 

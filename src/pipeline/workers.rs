@@ -7,6 +7,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::cancellation::Cancellable;
 use super::engine::{Demand, Engine};
+use super::terms::Terms;
 use super::{Cancellation, TranslateOptions};
 use crate::decode::{Hypotheses, Observer, Unobserved};
 use crate::delegate::Compiled;
@@ -61,14 +62,17 @@ impl Workers {
         &mut self,
         model: &Arc<Model>,
         options: &TranslateOptions,
+        terms: &Terms,
         sources: &[&[u32]],
         observer: &mut dyn Observer,
     ) -> Result<Vec<Hypotheses>> {
         let prefix = prefix(model, options);
-        let sources = &sources[..sources.len().min(options.batch)];
+        let asks = |source: &&[u32]| terms.ask_for_adapter(source);
+        let alike = sources.chunk_by(|a, b| asks(a) == asks(b)).next().unwrap_or_default();
+        let sources = &alike[..alike.len().min(options.batch)];
         let engine = &mut self.engines(model, options, 1, sources, prefix.len())?[0];
         let room = engine.room(longest(sources));
-        engine.run(&sources[..sources.len().min(room)], &prefix, observer)
+        engine.run(model, &sources[..sources.len().min(room)], &prefix, terms, observer)
     }
 
     /// Searches outputs for all `sources`, in their order.
@@ -82,6 +86,7 @@ impl Workers {
         &mut self,
         model: &Arc<Model>,
         options: &TranslateOptions,
+        terms: &Terms,
         sources: &[&[u32]],
         cancellation: &Cancellation,
     ) -> Result<Vec<Hypotheses>> {
@@ -92,10 +97,12 @@ impl Workers {
         let count = if many { threads.min(sources.len()).max(1) } else { 1 };
         let engines = self.engines(model, options, count, sources, prefix.len())?;
 
-        let queue = Queue::new(sources, engines.len(), |length| engines[0].room(length));
+        let asks = |source: usize| terms.ask_for_adapter(sources[source]);
+        let queue = Queue::new(sources, engines.len(), asks, |length| engines[0].room(length));
         let mut shares: Vec<Share<'_>> =
             engines.iter_mut().map(|engine| Share { engine, done: Vec::new() }).collect();
-        pool.each(&mut shares, |share| share.work(&queue, sources, &prefix, cancellation));
+        let work = Work { model, terms, sources, prefix: &prefix, queue: &queue };
+        pool.each(&mut shares, |share| share.work(&work, cancellation));
 
         let mut done: Vec<Option<Result<Vec<Hypotheses>>>> = queue.batches.iter().map(|_| None).collect();
         for (batch, found) in shares.into_iter().flat_map(|share| share.done) {
@@ -173,20 +180,29 @@ struct Queue {
 
 impl Queue {
     /// Batches for `engines`, each of at most as many `sources` as there is `room` for of their length, and as many
-    /// batches for each engine.
+    /// batches for each engine. No batch has sources that ask for an adapter and others.
     ///
     /// Sources are dealt to `engines` batches at once, one by one from the longest on: such batches take equally long, and
     /// no engine waits for another at the end.
-    fn new(sources: &[&[u32]], engines: usize, room: impl Fn(usize) -> usize) -> Self {
-        let mut order: Vec<usize> = (0..sources.len()).collect();
-        order.sort_unstable_by_key(|&source| (Reverse(sources[source].len()), source));
-        let (mut batches, mut rest) = (Vec::new(), &order[..]);
-        while let Some(&longest) = rest.first() {
-            let rounds = rest.len().div_ceil(room(sources[longest].len()) * engines);
-            let dealt = rest.len().div_ceil(rounds);
-            let batch = |engine| rest[..dealt].iter().skip(engine).step_by(engines).copied().collect();
-            batches.extend((0..engines.min(dealt)).map(batch));
-            rest = &rest[dealt..];
+    fn new(
+        sources: &[&[u32]],
+        engines: usize,
+        asks: impl Fn(usize) -> bool,
+        room: impl Fn(usize) -> usize,
+    ) -> Self {
+        let mut batches = Vec::new();
+        for adapted in [true, false] {
+            let mut order: Vec<usize> =
+                (0..sources.len()).filter(|&source| asks(source) == adapted).collect();
+            order.sort_unstable_by_key(|&source| (Reverse(sources[source].len()), source));
+            let mut rest = &order[..];
+            while let Some(&longest) = rest.first() {
+                let rounds = rest.len().div_ceil(room(sources[longest].len()) * engines);
+                let dealt = rest.len().div_ceil(rounds);
+                let batch = |engine| rest[..dealt].iter().skip(engine).step_by(engines).copied().collect();
+                batches.extend((0..engines.min(dealt)).map(batch));
+                rest = &rest[dealt..];
+            }
         }
         Self { batches, next: AtomicUsize::new(0) }
     }
@@ -206,6 +222,15 @@ impl Queue {
 /// The number of a batch and what came of it.
 type Done = (usize, Result<Vec<Hypotheses>>);
 
+/// What all engines work on.
+struct Work<'a> {
+    model: &'a Arc<Model>,
+    terms: &'a Terms,
+    sources: &'a [&'a [u32]],
+    prefix: &'a [u32],
+    queue: &'a Queue,
+}
+
 /// An engine and what it has done.
 struct Share<'a> {
     engine: &'a mut Engine,
@@ -214,11 +239,13 @@ struct Share<'a> {
 
 impl Share<'_> {
     /// Runs batches until there are none, or one fails.
-    fn work(&mut self, queue: &Queue, sources: &[&[u32]], prefix: &[u32], cancellation: &Cancellation) {
+    fn work(&mut self, work: &Work<'_>, cancellation: &Cancellation) {
+        let Work { model, terms, sources, prefix, queue } = *work;
         let observer = &mut Cancellable { observer: &mut Unobserved, cancellation: cancellation.clone() };
         while let Some((number, batch)) = queue.take() {
             let batch: Vec<&[u32]> = batch.iter().map(|&source| sources[source]).collect();
-            let found = observer.check().and_then(|()| self.engine.run(&batch, prefix, observer));
+            let found =
+                observer.check().and_then(|()| self.engine.run(model, &batch, prefix, terms, observer));
             if found.is_err() {
                 queue.close();
             }
@@ -237,7 +264,7 @@ mod tests {
         let sources: Vec<Vec<u32>> = lengths.iter().map(|&length| alloc::vec![1; length]).collect();
         let sources: Vec<&[u32]> = sources.iter().map(Vec::as_slice).collect();
         for (tokens, engines) in [(40, 1), (400, 1), (400, 2), (10_000, 2), (300, 5), (80, 70)] {
-            let queue = Queue::new(&sources, engines, |length| tokens / length);
+            let queue = Queue::new(&sources, engines, |source| source % 3 > 0, |length| tokens / length);
             let mut all: Vec<usize> = queue.batches.concat();
             all.sort_unstable();
             assert!(all.into_iter().eq(0..61), "{tokens} tokens, {engines} engines");
@@ -248,15 +275,18 @@ mod tests {
                 let sizes = together.iter().map(Vec::len);
                 assert!(sizes.clone().max().unwrap() - sizes.min().unwrap() <= 1);
             }
+            let asks = |batch: &Vec<usize>| batch.iter().map(|source| source % 3 > 0).min();
             let longest = |batch: &Vec<usize>| batch.iter().map(|&source| lengths[source]).max();
-            assert!(queue.batches.iter().map(longest).is_sorted_by(|a, b| a >= b));
+            let keys = queue.batches.iter().map(|batch| (asks(batch), longest(batch)));
+            assert!(keys.is_sorted_by(|a, b| a >= b));
+            assert!(queue.batches.iter().all(|batch| batch.iter().all(|s| Some(s % 3 > 0) == asks(batch))));
         }
-        assert!(Queue::new(&[], 2, |_| 4).take().is_none());
+        assert!(Queue::new(&[], 2, |_| true, |_| 4).take().is_none());
     }
 
     #[test]
     fn a_closed_queue_gives_no_batch() {
-        let queue = Queue::new(&[&[1], &[2], &[3]], 1, |_| 1);
+        let queue = Queue::new(&[&[1], &[2], &[3]], 1, |_| true, |_| 1);
         assert_eq!(queue.take(), Some((0, &[0][..])));
         queue.close();
         assert_eq!((queue.take(), queue.take()), (None, None));

@@ -41,8 +41,9 @@ int main(int count, char **arguments) {
 
     expect("map", siskin_model_map(arguments[1], &model, &error), SISKIN_OK);
     translate(model, sources[0], before, sizeof before);
-    expect("no memory", siskin_learner_new(model, 1, 0, 0, &learner, &error), SISKIN_ERROR_MEMORY_LIMIT);
-    expect("learner", siskin_learner_new(model, 0, 0, (uint32_t)atoi(arguments[3]), &learner, &error), SISKIN_OK);
+    expect("no such reach", siskin_learner_new(model, 0, 0, 0, 2, &learner, &error), SISKIN_ERROR_INVALID_OPTION);
+    expect("no memory", siskin_learner_new(model, 1, 0, 0, SISKIN_REACH_TERMS, &learner, &error), SISKIN_ERROR_MEMORY_LIMIT);
+    expect("learner", siskin_learner_new(model, 0, 0, (uint32_t)atoi(arguments[3]), SISKIN_REACH_EVERYWHERE, &learner, &error), SISKIN_OK);
     expect("NULL", siskin_learner_learn(learner, NULL, targets, 1, &error), SISKIN_ERROR_INVALID_ARGUMENT);
     expect("shuffled", siskin_learner_learn(learner, shuffled_sources, shuffled_targets, 4, &error), SISKIN_ERROR_REJECTED);
     expect("learn", siskin_learner_learn(learner, sources, targets, 1, &error), SISKIN_OK);

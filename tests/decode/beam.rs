@@ -137,11 +137,13 @@ fn a_batch_gives_the_bits_of_its_sentences_alone() {
         options.scores = Scores::Tokens;
         options.alignments = Alignments::Soft;
         let sentences: Vec<_> = (0..6).map(|i| (mix(seed + i), 1 + mix(i) as usize % 9)).collect();
+        let terms: [&[u32]; 2] = [&[1, 2], &[3, 4, 5]];
         let requests: Vec<_> = (0..6)
             .map(|i| Request {
                 prefix: prefixes[mix(seed ^ i) as usize % 4],
                 max_length: [None, Some(3)][i as usize % 2],
                 id: 100 + i,
+                terms: if i < 3 { &[] } else { &terms },
             })
             .collect();
         let mut batch = HashScorer::new(25, &sentences);

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use ::siskin::learn::{Budget, LearnOptions, Learner, Outcome, Verdict};
+use ::siskin::model::Reach;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -20,7 +21,7 @@ pub struct PyLearner {
 #[pymethods]
 impl PyLearner {
     #[new]
-    #[pyo3(signature = (path, *, adapter=None, load="read", memory=None, threads=None, seconds=None))]
+    #[pyo3(signature = (path, *, adapter=None, load="read", memory=None, threads=None, seconds=None, reach="everywhere"))]
     fn new(
         path: PathBuf,
         adapter: Option<PathBuf>,
@@ -28,6 +29,7 @@ impl PyLearner {
         memory: Option<u64>,
         threads: Option<usize>,
         seconds: Option<f64>,
+        reach: &str,
     ) -> Result<Self> {
         let mut budget = Budget::default();
         budget.memory = memory.unwrap_or(budget.memory);
@@ -36,7 +38,15 @@ impl PyLearner {
             let time = Duration::try_from_secs_f64(seconds);
             budget.time = time.map_err(|error| PyValueError::new_err(format!("seconds: {error}")))?;
         }
-        let learner = Learner::new(&open(path, adapter, load)?, LearnOptions::default(), budget)?;
+        let reach = match reach {
+            "everywhere" => Reach::Everywhere,
+            "terms" => Reach::Terms,
+            _ => {
+                let message = format!("reach is {reach:?}, but must be \"everywhere\" or \"terms\"");
+                return Err(PyValueError::new_err(message).into());
+            }
+        };
+        let learner = Learner::new(&open(path, adapter, load)?, LearnOptions::of(reach), budget)?;
         Ok(Self { learner: Mutex::new(learner) })
     }
 

@@ -118,6 +118,19 @@ class LearnerTest(unittest.TestCase):
         with self.assertRaises(siskin.Error):
             learner.learn([("", "")])
 
+    def test_terms_change_nothing_else(self):
+        corrections = [("Where is the lapwing?", "Wo ist der Kiebitz?"), ("I saw a lapwing.", "Ich sah einen Kiebitz.")]
+        learner = siskin.Learner(MODEL, reach="terms")
+        self.assertTrue(learner.learn(corrections).kept)
+        with tempfile.TemporaryDirectory() as folder:
+            adapter = Path(folder) / "me.adapter"
+            learner.save(adapter)
+            taught, plain = siskin.Translator(MODEL, adapter=adapter), siskin.Translator(MODEL)
+            self.assertEqual(taught.translate("Where is he?").score, plain.translate("Where is he?").score)
+            self.assertIn("Kiebitz", taught.translate("This is a lapwing.").text)
+        with self.assertRaises(ValueError):
+            siskin.Learner(MODEL, reach="some")
+
 
 if __name__ == "__main__":
     unittest.main()

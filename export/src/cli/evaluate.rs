@@ -181,7 +181,7 @@ impl SearchArguments {
         options.decode.max_length = self.max_length.unwrap_or(options.decode.max_length);
         options.decode.length_penalty = self.length_penalty.unwrap_or(options.decode.length_penalty);
         options.shortlist = self.shortlist.map_or(options.shortlist, Use::mode);
-        options.recall = Recall::Off;
+        options.recall = Recall::Terms;
         options.threads = self.threads;
         options.batch = self.batch.unwrap_or(options.batch);
     }
