@@ -13,7 +13,7 @@ pub struct Request<'a> {
     /// Tells the random numbers of this sentence from those of others, wherever in a batch it stands.
     pub id: u64,
     /// Words, each as its tokens, that are completed where a hypothesis has begun them: the next token of one is made
-    /// more probable. No word is empty.
+    /// more probable.
     pub terms: &'a [&'a [u32]],
 }
 

@@ -20,7 +20,7 @@ pub(super) fn complete(logits: &mut Logits<'_>, sequence: &[u32], terms: &[&[u32
 
 /// The token behind the longest beginning of `term` that `sequence` ends in, unless `sequence` has all of `term`.
 fn next(sequence: &[u32], term: &[u32]) -> Option<u32> {
-    if sequence.windows(term.len()).any(|window| window == term) {
+    if sequence.windows(term.len().max(1)).any(|window| window == term) {
         return None;
     }
     (1..term.len()).rev().find(|&begun| sequence.ends_with(&term[..begun])).map(|begun| term[begun])
@@ -51,5 +51,6 @@ mod tests {
             [false, true, false, true, false, false]
         );
         assert_eq!(raised(&[1], &[term, &[1, 2, 4]]), token(2), "two terms, one token");
+        assert_eq!(raised(&[1], &[&[], &[1]]), [false; 6], "nothing to complete");
     }
 }

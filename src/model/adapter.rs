@@ -27,7 +27,7 @@ pub struct Adapter {
     reach: Reach,
 }
 
-/// Which sources an adapter is used for.
+/// Which sources a [`Translator`](crate::Translator) uses an adapter for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reach {
     /// All.

@@ -23,17 +23,15 @@ impl Terms {
     /// # Errors
     /// [`ErrorKind::Vocabulary`](crate::ErrorKind::Vocabulary) for a word that the model has no tokens for.
     pub fn of(model: &Model, complete: bool) -> Result<Self> {
-        let (Some(adapter), Some(sources), Some(targets)) =
-            (model.adapter(), model.source_vocabulary(), model.target_vocabulary())
-        else {
-            return Ok(Self::default());
-        };
+        let Some(adapter) = model.adapter() else { return Ok(Self::default()) };
         let mut words = Vec::new();
-        for term in adapter.terms() {
-            let (mut source, mut target) = (Vec::new(), Vec::new());
-            sources.encode(term.source, &mut source)?;
-            targets.encode(term.target, &mut target)?;
-            words.push([source, target]);
+        if let (Some(sources), Some(targets)) = (model.source_vocabulary(), model.target_vocabulary()) {
+            for term in adapter.terms() {
+                let (mut source, mut target) = (Vec::new(), Vec::new());
+                sources.encode(term.source, &mut source)?;
+                targets.encode(term.target, &mut target)?;
+                words.push([source, target]);
+            }
         }
         let plain = match adapter.reach() {
             Reach::Everywhere => None,
