@@ -111,8 +111,8 @@ impl<'a> Course<'a> {
         self.entries.iter().map(Entry::texts)
     }
 
-    /// Passes once through the new pairs that are not right yet, or through as many as there is time for. `None` when there
-    /// is nothing more to do: all is learned, the budget is used up, or the pairs were refused.
+    /// Passes once through the new pairs, or through as many as there is time for. `None` when there is nothing more to do:
+    /// all is learned, the budget is used up, or the pairs were refused.
     ///
     /// # Errors
     /// [`MemoryLimit`](crate::ErrorKind::MemoryLimit) never, after the course began.
@@ -121,8 +121,10 @@ impl<'a> Course<'a> {
             return Ok(None);
         }
         let (batch, limit) = (self.learner.options.batch.max(1), self.learner.budget.time);
-        for chosen in self.order(batch).chunks(batch) {
-            self.step(chosen)?;
+        let order = self.order(batch);
+        for (i, chosen) in order.chunks(batch).enumerate() {
+            let rate = self.rate(i as f32 / order.len().div_ceil(batch) as f32);
+            self.step(chosen, rate)?;
             if self.started.elapsed() >= limit {
                 self.done = true;
                 break;
@@ -135,13 +137,16 @@ impl<'a> Course<'a> {
         Ok(Some(progress))
     }
 
-    /// The pairs of a pass, shuffled: those that are not right, and as many others as fill the last step.
+    /// The pairs of a pass, shuffled. Where steps keep their size, those that are not right, and as many others as fill the
+    /// last step.
     fn order(&mut self, batch: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.entries.len()).collect();
         self.random.shuffle(&mut order);
-        order.sort_by_key(|&i| self.right[i]);
-        let wrong = self.right.iter().filter(|right| !**right).count();
-        order.truncate(wrong.next_multiple_of(batch));
+        if self.learner.options.schedule == Schedule::Constant {
+            order.sort_by_key(|&i| self.right[i]);
+            let wrong = self.right.iter().filter(|right| !**right).count();
+            order.truncate(wrong.next_multiple_of(batch));
+        }
         order
     }
 
@@ -174,7 +179,7 @@ impl<'a> Course<'a> {
     }
 
     /// One step of the optimizer: on the new pairs `chosen`, old ones, and golden sentences.
-    fn step(&mut self, chosen: &[usize]) -> Result<()> {
+    fn step(&mut self, chosen: &[usize], rate: f32) -> Result<()> {
         let Learner { options, log, golden, rows, .. } = &*self.learner;
         let mut pairs: Vec<&Sample> = chosen.iter().map(|&i| &self.entries[i].sample).collect();
         pairs.extend(pick(&mut self.random, log, options.replay).map(|entry| &entry.sample));
@@ -198,19 +203,18 @@ impl<'a> Course<'a> {
         }
         let mut gradients = self.differentiate(&mut parts);
         clip(&mut gradients, self.learner.options.clip);
-        let rate = self.rate();
         self.optimizer.step(&mut self.parameters, &gradients, rate);
         self.progress.steps += 1;
         Ok(())
     }
 
-    /// The size of the next step.
-    fn rate(&self) -> f32 {
+    /// The size of a step before which `part` of its pass is done.
+    fn rate(&self, part: f32) -> f32 {
         let LearnOptions { learning_rate, schedule, .. } = self.learner.options;
         let Progress { passes, of, .. } = self.progress;
         match schedule {
             Schedule::Constant => learning_rate,
-            Schedule::Linear => learning_rate * (of - passes) as f32 / of as f32,
+            Schedule::Linear => learning_rate * ((of - passes) as f32 - part) / of as f32,
         }
     }
 

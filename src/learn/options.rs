@@ -28,8 +28,7 @@ impl Default for Budget {
 pub enum Schedule {
     /// It stays: a lesson of some pairs ends when they are learned, long before the last pass.
     Constant,
-    /// It falls from pass to pass in a line, to zero behind the last: for lessons of thousands of pairs, which need all
-    /// their passes.
+    /// It falls in a line, to zero behind the last pass: for lessons of thousands of pairs, which need all their passes.
     Linear,
 }
 
@@ -60,7 +59,7 @@ pub struct LearnOptions {
     /// What the divergence from it weighs, against the loss of the pairs.
     pub keep: f32,
     /// The most passes through the new pairs. A pair is right when every token of it is one and a half times as likely as
-    /// any other. Passes leave out pairs that are right, and learning ends when all are.
+    /// any other. Passes with steps of one size leave out pairs that are right, and learning ends when all are.
     pub passes: usize,
     /// Where the random numbers start.
     pub seed: u64,
