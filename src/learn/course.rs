@@ -143,9 +143,11 @@ impl<'a> Course<'a> {
         let mut order: Vec<usize> = (0..self.entries.len()).collect();
         self.random.shuffle(&mut order);
         if self.learner.options.schedule == Schedule::Constant {
-            order.sort_by_key(|&i| self.right[i]);
-            let wrong = self.right.iter().filter(|right| !**right).count();
-            order.truncate(wrong.next_multiple_of(batch));
+            let (right, mut wrong): (Vec<usize>, Vec<usize>) =
+                order.into_iter().partition(|&i| self.right[i]);
+            let last = wrong.len().next_multiple_of(batch) - wrong.len();
+            wrong.extend(right.into_iter().take(last));
+            order = wrong;
         }
         order
     }

@@ -1,6 +1,5 @@
 //! The learner: lessons in, an adapter out.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -249,19 +248,19 @@ impl Learner {
                 found.retain(|term| words(&text).all(|word| word != term.source));
             }
         }
-        // One at a time: the budget was not made for batches of a search.
+        // One at a time, greedily: the budget was not made for batches and beams.
         let mut translator = Translator::new(Arc::clone(&self.base))?;
         let options = translator.options().clone();
         let decode = DecodeOptions { strategy: Strategy::Greedy, n_best: 1, ..options.decode.clone() };
         translator = translator.with_options(TranslateOptions { batch: 1, decode, ..options })?;
-        let places: BTreeSet<usize> = found.iter().flat_map(|term| &term.places).copied().collect();
-        let sources: Vec<&str> = places.iter().map(|&place| pairs[place].0).collect();
-        let mut written = BTreeMap::new();
-        for (place, translation) in places.into_iter().zip(translator.translate_batch(&sources)?) {
-            written.insert(place, translation?.text());
+        let mut written = vec![String::new(); pairs.len()];
+        for (place, written) in written.iter_mut().enumerate() {
+            if found.iter().any(|term| term.places.contains(&place)) {
+                *written = translator.translate(pairs[place].0)?.text();
+            }
         }
         found.retain(|term| {
-            let own = |place: &&usize| words(&written[place]).any(|word| word == term.target);
+            let own = |place: &&usize| words(&written[**place]).any(|word| word == term.target);
             2 * term.places.iter().filter(own).count() < term.places.len()
         });
         Ok(found.iter().map(|term| (term.source.to_owned(), term.target.to_owned())).collect())

@@ -24,35 +24,42 @@ pub struct Candidate<'p> {
 pub fn associated<'p>(pairs: &[(&'p str, &'p str)]) -> Vec<Candidate<'p>> {
     let sources = places(pairs.iter().map(|(source, _)| *source));
     let targets = places(pairs.iter().map(|(_, target)| *target));
-    let mut found = Vec::new();
+    let mut found: Vec<Candidate<'p>> = Vec::new();
     for (&target, in_targets) in &targets {
-        let beside: BTreeSet<&str> = in_targets.iter().flat_map(|&place| words(pairs[place].0)).collect();
+        let mut beside = BTreeSet::new();
+        in_targets.iter().for_each(|&place| beside.extend(words(pairs[place].0)));
         for source in beside {
             let in_sources = &sources[source];
-            let places: Vec<usize> = in_sources.intersection(in_targets).copied().collect();
+            let both = in_sources.iter().copied().filter(|place| in_targets.binary_search(place).is_ok());
+            let places: Vec<usize> = both.collect();
             let association = (2 * places.len()) as f32 / (in_sources.len() + in_targets.len()) as f32;
             if places.len() >= PAIRS && association >= ASSOCIATED {
                 found.push(Candidate { source, target, places, association });
             }
         }
     }
-    found.sort_by(|a, b| b.association.total_cmp(&a.association));
-    let mut taken = BTreeSet::new();
-    found.retain(|term| {
-        let free = ![(0, term.source), (1, term.target)].iter().any(|word| taken.contains(word));
-        taken.extend([(0, term.source), (1, term.target)]);
-        free
-    });
+    // Of equals the first.
+    let better = |i: usize, j: usize| {
+        let (a, b) = (&found[i], &found[j]);
+        let rivals = i != j && (a.source == b.source || a.target == b.target);
+        rivals && (a.association > b.association || (a.association == b.association && i < j))
+    };
+    let best: Vec<bool> = (0..found.len()).map(|j| (0..found.len()).all(|i| !better(i, j))).collect();
+    let mut best = best.into_iter();
+    found.retain(|_| best.next() == Some(true));
     found
 }
 
-/// In which texts each word is.
-fn places<'t>(texts: impl Iterator<Item = &'t str>) -> BTreeMap<&'t str, BTreeSet<usize>> {
-    let mut places: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
+/// In which texts each word is, ascending.
+fn places<'t>(texts: impl Iterator<Item = &'t str>) -> BTreeMap<&'t str, Vec<usize>> {
+    let mut places: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (place, text) in texts.enumerate() {
-        words(text).for_each(|word| {
-            places.entry(word).or_default().insert(place);
-        });
+        for word in words(text) {
+            let places = places.entry(word).or_default();
+            if places.last() != Some(&place) {
+                places.push(place);
+            }
+        }
     }
     places
 }
