@@ -274,7 +274,9 @@ impl Arguments {
         match self.scope {
             ScopeArgument::LowRank => {}
             ScopeArgument::AllProjections => {
-                options.scope = Scope::LowRank { rank: 8, projections: Vec::new() }
+                if let Scope::LowRank { projections, .. } = &mut options.scope {
+                    projections.clear();
+                }
             }
             ScopeArgument::BiasesAndNorms => options.scope = Scope::BiasesAndNorms,
             ScopeArgument::OutputBias => options.scope = Scope::OutputBias,
