@@ -389,3 +389,28 @@ fn a_full_disk_keeps_the_old_file() {
     assert_eq!(std::fs::read(&path).expect("the old file"), b"old");
     assert_eq!(names_in(&folder), ["model.siskin"]);
 }
+
+#[test]
+fn narrow_pairs_are_said_of_matrices_that_have_them_and_of_no_others() -> Result<()> {
+    let integers = PackedMatrix::pack(Dtype::I8, 1, 4, &[127.0, 127.0, 127.0, 126.0])?;
+    assert!(!integers.view().has_narrow_pairs());
+    let bytes = AlignedBytes::copy_of(&example());
+    let narrow = File::parse(bytes.as_slice())?;
+    assert!(narrow.has_narrow_pairs());
+    narrow.verify()?;
+
+    let mut wide = Writer::copy_of(&narrow);
+    wide.matrix("i8", integers.view());
+    let bytes = AlignedBytes::copy_of(&wide.finish());
+    let wide = File::parse(bytes.as_slice())?;
+    assert!(!wide.has_narrow_pairs() && wide.section(SectionKind::WeightRanges).is_none());
+    wide.verify()?;
+
+    let tensor = narrow.tensors().get("i8").expect("the example's");
+    let data = narrow.sections().find(|section| section.kind == SectionKind::TensorData).expect("its data");
+    let values = tensor.values.start - data.range.start;
+    let error = open(&patched(SectionKind::TensorData, values, &[127, 2])).expect_err("a false promise");
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().contains("pairs are not narrow"), "{error}");
+    Ok(())
+}

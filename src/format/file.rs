@@ -1,7 +1,7 @@
 //! A model file, opened: the sections by what they hold.
 
 use super::section::{Section, SectionKind, SectionTable};
-use super::{Golden, Lessons, MAGIC, Metadata, Shortlist, TensorIndex, VERSION};
+use super::{Golden, Lessons, MAGIC, Metadata, Shortlist, TensorIndex, VERSION, Value};
 use crate::error::{Error, ErrorKind, Result};
 use core::mem::align_of;
 
@@ -107,6 +107,11 @@ impl<'a> File<'a> {
         parsed.unwrap_or_else(|| Metadata::empty(name))
     }
 
+    /// Whether the file says that all its int8 matrices [have narrow pairs](crate::tensor::Matrix::has_narrow_pairs).
+    pub fn has_narrow_pairs(&self) -> bool {
+        matches!(self.metadata(SectionKind::WeightRanges).get(INT8_PAIRS), Some(Value::Text(NARROW)))
+    }
+
     /// The golden sentences, if the file has some.
     pub fn golden(&self) -> Option<Golden<'a>> {
         Golden::parse(self.section(SectionKind::Golden)?).ok()
@@ -150,11 +155,16 @@ const COMPUTED: [SectionKind; 5] = [
     SectionKind::TensorData,
 ];
 
-const METADATA: [(SectionKind, &str); 6] = [
+/// The key and the value of [`SectionKind::WeightRanges`] that say so.
+pub(super) const INT8_PAIRS: &str = "int8_pairs";
+pub(super) const NARROW: &str = "narrow";
+
+const METADATA: [(SectionKind, &str); 7] = [
     (SectionKind::Spec, "spec"),
     (SectionKind::Generation, "generation"),
     (SectionKind::Card, "card"),
     (SectionKind::Receipt, "receipt"),
     (SectionKind::Adapter, "adapter"),
     (SectionKind::Course, "course"),
+    (SectionKind::WeightRanges, "weight ranges"),
 ];

@@ -42,11 +42,13 @@ pub enum SectionKind {
     Course,
     /// 14: words of sources with the words of targets that an adapter was taught for them, laid out as lessons.
     Terms,
+    /// 15: metadata, what all weights of a type have in common that kernels may rely on.
+    WeightRanges,
     /// A kind that this version does not know.
     Unknown(u32),
 }
 
-const KINDS: [(SectionKind, &str); 14] = [
+const KINDS: [(SectionKind, &str); 15] = [
     (SectionKind::Spec, "spec"),
     (SectionKind::Generation, "generation"),
     (SectionKind::Card, "card"),
@@ -61,6 +63,7 @@ const KINDS: [(SectionKind, &str); 14] = [
     (SectionKind::Lessons, "lessons"),
     (SectionKind::Course, "course"),
     (SectionKind::Terms, "terms"),
+    (SectionKind::WeightRanges, "weight ranges"),
 ];
 
 impl SectionKind {

@@ -10,7 +10,7 @@ impl File<'_> {
     /// Reads the whole file: checksums, padding, the shortlist and the weights.
     ///
     /// After it every weight and scale is finite, no scale is negative, int8 values are in [-127, 127], the sums are
-    /// those of the rows, and padding is zero.
+    /// those of the rows, padding is zero, and pairs are narrow if the file says so.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] with the section or tensor that is damaged; [`ErrorKind::NonFinite`] if the file is as
@@ -56,7 +56,13 @@ impl File<'_> {
         let name = tensor.name;
         match tensor.tensor.layout {
             Layout::Rows => finite(tensor.tensor.rows(self.bytes()), name),
-            Layout::Panels => verify_matrix(&tensor.tensor.matrix(self.bytes()), name),
+            Layout::Panels => {
+                let matrix = tensor.tensor.matrix(self.bytes());
+                if self.has_narrow_pairs() && !matrix.has_narrow_pairs() {
+                    return Err(corrupt(format_args!("tensor {name:?}: its pairs are not narrow")));
+                }
+                verify_matrix(&matrix, name)
+            }
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Writes model files.
 
+use super::file::{INT8_PAIRS, NARROW};
 use super::index::Record;
 use super::section::{CRITICAL, HEADER_CHECKSUM_AT, HEADER_LENGTH, TABLE_ENTRY_LENGTH};
 use super::tensor_ref::{Layout, Shape, TensorRef};
-use super::{ALIGNMENT, File, MAGIC, Section, SectionKind, VERSION, crc32};
+use super::{ALIGNMENT, File, MAGIC, MetadataBuilder, Section, SectionKind, VERSION, crc32};
 use crate::tensor::{Dtype, I4Block, Matrix, Panels};
 use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
@@ -40,7 +41,7 @@ impl<'a> Writer<'a> {
     /// Sets a section that a reader may ignore if it does not know the kind.
     ///
     /// # Panics
-    /// If `kind` is the tensor index or the tensor data, which are made of the tensors.
+    /// If `kind` is the tensor index, the tensor data or the weight ranges, which are made of the tensors.
     pub fn optional(&mut self, kind: SectionKind, bytes: impl Into<Cow<'a, [u8]>>) -> &mut Self {
         self.section(kind, false, bytes.into())
     }
@@ -55,7 +56,7 @@ impl<'a> Writer<'a> {
 
     fn section(&mut self, kind: SectionKind, critical: bool, bytes: Cow<'a, [u8]>) -> &mut Self {
         assert!(
-            !matches!(kind, SectionKind::TensorIndex | SectionKind::TensorData),
+            !matches!(kind, SectionKind::TensorIndex | SectionKind::TensorData | SectionKind::WeightRanges),
             "add the tensors themselves"
         );
         self.sections.insert(kind.code(), (critical, bytes));
@@ -89,11 +90,16 @@ impl<'a> Writer<'a> {
     /// If a tensor's name is empty or longer than 65,535 bytes.
     pub fn finish(&self) -> Vec<u8> {
         let (index, data) = self.tensor_sections();
+        let ranges = self.weight_ranges();
         let mut sections: BTreeMap<u32, (bool, &[u8])> =
             self.sections.iter().map(|(&kind, (critical, bytes))| (kind, (*critical, &**bytes))).collect();
         if !self.tensors.is_empty() {
             sections.insert(SectionKind::TensorIndex.code(), (true, &index));
             sections.insert(SectionKind::TensorData.code(), (true, &data));
+            sections.remove(&SectionKind::WeightRanges.code());
+            if !ranges.is_empty() {
+                sections.insert(SectionKind::WeightRanges.code(), (false, &ranges));
+            }
         }
         let mut file = alloc::vec![0; HEADER_LENGTH + sections.len() * TABLE_ENTRY_LENGTH];
         let mut table = Vec::new();
@@ -110,6 +116,20 @@ impl<'a> Writer<'a> {
         file[..HEADER_LENGTH].copy_from_slice(&header);
         file[HEADER_LENGTH..][..table.len()].copy_from_slice(&table);
         file
+    }
+
+    /// The section of the weight ranges; empty if there is nothing to say.
+    fn weight_ranges(&self) -> Vec<u8> {
+        let matrices = self.tensors.values().filter_map(|(_, content)| match content {
+            Content::Panels(matrix) => Some(matrix),
+            Content::Rows(_) => None,
+        });
+        let mut integers =
+            matrices.filter(|matrix| matches!(matrix.dtype(), Dtype::I8 | Dtype::I4)).peekable();
+        if integers.peek().is_none() || !integers.all(Matrix::has_narrow_pairs) {
+            return Vec::new();
+        }
+        MetadataBuilder::new().optional(INT8_PAIRS, NARROW).build()
     }
 
     fn tensor_sections(&self) -> (Vec<u8>, Vec<u8>) {

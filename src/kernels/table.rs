@@ -220,6 +220,19 @@ impl Kernels {
         isa.is_available().then_some(table)
     }
 
+    /// The kernels of the same instruction set for all int8 matrices or, faster, for those alone that have [narrow
+    /// pairs](Matrix::has_narrow_pairs): with others these are wrong.
+    #[must_use]
+    pub fn for_pairs(&'static self, are_narrow: bool) -> &'static Kernels {
+        match (self.isa, are_narrow) {
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx2, false) => &arch::x86_64::AVX2,
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx2, true) => &arch::x86_64::AVX2_NARROW,
+            _ => self,
+        }
+    }
+
     /// The kernels of every instruction set of this CPU, the portable ones first, the best last.
     pub fn available() -> impl Iterator<Item = &'static Kernels> {
         Isa::ALL.into_iter().filter_map(Self::for_isa)

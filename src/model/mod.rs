@@ -59,6 +59,7 @@ struct Base {
     spec: ModelSpec,
     /// The shortlist's section in the file.
     shortlist: Option<Range<usize>>,
+    has_narrow_pairs: bool,
     storage: Storage,
 }
 
@@ -166,9 +167,10 @@ impl Model {
         }
         let shortlist = file.sections().find(|section| section.kind == SectionKind::Shortlist);
         let shortlist = shortlist.map(|section| section.range);
-        let kernels = Kernels::detect()?;
-        let base = Arc::new(Base { source_vocabulary, target_vocabulary, spec, shortlist, storage });
-        Ok(Self { base, adapter: None, weights, kernels })
+        let has_narrow_pairs = file.has_narrow_pairs();
+        let kernels = Kernels::detect()?.for_pairs(has_narrow_pairs);
+        let base = Base { source_vocabulary, target_vocabulary, spec, shortlist, has_narrow_pairs, storage };
+        Ok(Self { base: Arc::new(base), adapter: None, weights, kernels })
     }
 
     /// The same model with an adapter, in place of the one that it has. Both share the model's bytes.
@@ -199,7 +201,7 @@ impl Model {
     /// The same model on other kernels of this CPU: for tests and comparisons.
     #[must_use]
     pub fn with_kernels(self, kernels: &'static Kernels) -> Self {
-        Self { kernels, ..self }
+        Self { kernels: kernels.for_pairs(self.base.has_narrow_pairs), ..self }
     }
 
     /// What the model is made of.

@@ -112,6 +112,16 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    /// Whether in every row of an int8 matrix the sum of columns 2i and 2i + 1 lies in [-128, 128]: an unsigned byte
+    /// times such a pair fits 16 bits, which is what x86 before VNNI multiplies in. Of other types it says nothing, and
+    /// is true.
+    pub fn has_narrow_pairs(&self) -> bool {
+        match self.data {
+            Panels::I8 { values, .. } => has_narrow_pairs(values),
+            _ => true,
+        }
+    }
+
     /// Panel `panel`, widened to `out` \[K\]\[8\]; rows beyond N are zero.
     ///
     /// # Panics
@@ -198,4 +208,10 @@ impl<'a> Matrix<'a> {
             }
         }
     }
+}
+
+/// Whether neighbours of a row, of an int8 panel or row-major with an even number of columns, have sums in [-128, 128].
+pub(super) fn has_narrow_pairs(values: &[i8]) -> bool {
+    let (pairs, _) = values.as_chunks();
+    pairs.iter().all(|&[a, b]| (i16::from(a) + i16::from(b)).abs() <= 128)
 }

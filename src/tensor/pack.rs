@@ -1,6 +1,7 @@
 //! Row-major weights put into panels, and the symmetric quantizers.
 
 use super::i4::row_scale;
+use super::matrix::has_narrow_pairs;
 use super::{Dtype, I4_COLUMNS, I4Block, K_GROUP, Matrix, PANEL_ROWS, Panels};
 use crate::error::{Error, ErrorKind, Result};
 use alloc::format;
@@ -31,8 +32,10 @@ pub(super) enum Data {
 impl PackedMatrix {
     /// The row-major `weights` [rows, columns] in panels of `dtype`.
     ///
-    /// f16 rounds to nearest, ties to even. int8 is symmetric with one scale a row:
-    /// `scale = max |weight| / 127`, `value = round(weight / scale)` with ties to even; a row of zeros has scale 0.
+    /// f16 rounds to nearest, ties to even. int8 is symmetric with one scale a row: `value = round(weight / scale)`
+    /// with ties to even, where 127 scales are the greatest magnitude of a weight and of a sum of columns 2i and 2i + 1,
+    /// so that the matrix [has narrow pairs](Matrix::has_narrow_pairs); a row of zeros has scale 0. Rows that
+    /// are multiples in [-127, 127] of a scale, as those of other int8 files, keep them, though their pairs be not narrow.
     /// int4 has `scale = max |weight| / 126` a row, and for every 32 columns the whole step in [1, 18] that leaves the
     /// least squared error: `value = round(weight / (scale * step))` in [-7, 7].
     ///
@@ -142,14 +145,34 @@ fn quantize_i4(rows: usize, columns: usize, weights: &[f32]) -> Data {
 
 /// Writes the quantized row to `values`; gives its scale.
 fn quantize_row(weights: &[f32], values: &mut [i8]) -> f32 {
-    let scale = weights.iter().fold(0.0f32, |largest, weight| largest.max(weight.abs())) / 127.0;
+    let scale = exact_scale(weights).unwrap_or_else(|| narrow_scale(weights));
     if scale > 0.0 {
         for (value, weight) in values.iter_mut().zip(weights) {
-            // A subnormal scale is coarse enough for the quotient to leave the range.
-            *value = round_ties_even((weight / scale).clamp(-127.0, 127.0)) as i8;
+            *value = round_ties_even(weight / scale) as i8;
         }
     }
     scale
+}
+
+/// The greatest scale of which all weights are multiples in [-127, 127], but for the rounding of f32, if there is one.
+fn exact_scale(weights: &[f32]) -> Option<f32> {
+    let greatest = greatest(weights.iter().copied());
+    let is_whole = |x: f32| x.abs() < 127.5 && (x - round_ties_even(x)).abs() < 1e-4;
+    let mut scales = (1..=127).map(|steps| greatest / steps as f32);
+    scales.find(|scale| weights.iter().all(|weight| is_whole(weight / scale)))
+}
+
+/// The scale with which no value leaves [-127, 127] and no sum of a pair [-128, 128]: 127 for the unrounded pair, and half a
+/// step for the rounding of each. A subnormal scale would be too coarse for that.
+fn narrow_scale(weights: &[f32]) -> f32 {
+    // Divided first, as a sum may be no number.
+    let sums = weights.chunks(2).map(|pair| pair.iter().map(|weight| weight / 127.0).sum());
+    let scale = greatest(sums).max(greatest(weights.iter().copied()) / 127.0);
+    if scale > 0.0 { scale.max(f32::MIN_POSITIVE) } else { 0.0 }
+}
+
+fn greatest(numbers: impl Iterator<Item = f32>) -> f32 {
+    numbers.fold(0.0, |greatest, x| greatest.max(x.abs()))
 }
 
 /// `x` rounded to the nearest integer, ties to even, for |x| < 2^22: adding 1.5 * 2^23 leaves no bit for a fraction.
@@ -178,11 +201,14 @@ mod tests {
                 let packed = PackedMatrix::pack(dtype, rows, columns, &weights)?;
                 assert_eq!(unpacked(packed.view()), weights, "{dtype:?} {rows} x {columns}");
             }
+            let weights: Vec<f32> = weights.iter().map(|weight| weight.abs().sqrt() * weight).collect();
             let packed = PackedMatrix::pack(Dtype::I8, rows, columns, &weights)?;
+            assert!(packed.view().has_narrow_pairs(), "{rows} x {columns}");
             let rounded = unpacked(packed.view());
             for (row, (weights, rounded)) in weights.chunks(columns).zip(rounded.chunks(columns)).enumerate()
             {
-                let half_step = weights.iter().fold(0.0f32, |a, w| a.max(w.abs())) / 127.0 * 0.5;
+                let sums = weights.chunks(2).map(|pair| pair.iter().sum::<f32>());
+                let half_step = greatest(sums.chain(weights.iter().copied())) / 127.0 * 0.5;
                 for (w, r) in weights.iter().zip(rounded) {
                     assert!((w - r).abs() <= half_step * 1.0001, "row {row}: {w} became {r}");
                 }
@@ -214,8 +240,34 @@ mod tests {
     }
 
     #[test]
+    fn pairs_at_the_bound_are_narrow() -> Result<()> {
+        // Both round up: 63.5 + 63.5 becomes 64 + 64. The third weight makes the row no multiples.
+        for sign in [1.0, -1.0] {
+            let packed = PackedMatrix::pack(Dtype::I8, 1, 3, &[sign * 63.5, sign * 63.5, 0.3])?;
+            let Panels::I8 { values, .. } = packed.view().data() else { panic!("int8 was asked for") };
+            assert_eq!(values[..3], [64 * sign as i8, 64 * sign as i8, 0]);
+            assert!(packed.view().has_narrow_pairs());
+        }
+        let greatest = PackedMatrix::pack(Dtype::I8, 1, 3, &[f32::MAX, f32::MAX, f32::MAX * 0.3])?;
+        assert!(greatest.view().has_narrow_pairs());
+        Ok(())
+    }
+
+    #[test]
+    fn integers_stay_what_they_are() -> Result<()> {
+        for integers in [[127i8, 126, -5, 3], [100, -99, 7, 0], [127, 127, 127, 126]] {
+            let weights = integers.map(|integer| f32::from(integer) * 0.0137);
+            let packed = PackedMatrix::pack(Dtype::I8, 1, 4, &weights)?;
+            let Panels::I8 { values, .. } = packed.view().data() else { panic!("int8 was asked for") };
+            assert_eq!(values[..4], integers);
+            assert_eq!(packed.view().has_narrow_pairs(), integers[0] == 100);
+        }
+        Ok(())
+    }
+
+    #[test]
     fn quantizing_what_was_quantized_changes_nothing() -> Result<()> {
-        let weights: Vec<f32> = (0..8 * 16).map(|i| ((i * 29) % 97) as f32 * 0.01 - 0.5).collect();
+        let weights: Vec<f32> = (0..8 * 16).map(|i| (((i * 29) % 97) as f32 * 0.01 - 0.5).exp()).collect();
         let once = PackedMatrix::pack(Dtype::I8, 8, 16, &weights)?;
         let twice = PackedMatrix::pack(Dtype::I8, 8, 16, &unpacked(once.view()))?;
         let values = |packed: &PackedMatrix| match &packed.data {
@@ -237,10 +289,12 @@ mod tests {
 
     #[test]
     fn subnormal_rows_stay_in_range() -> Result<()> {
-        let tiny = f32::from_bits(190);
-        let packed = PackedMatrix::pack(Dtype::I8, 1, 2, &[tiny, -tiny])?;
-        let Panels::I8 { values, .. } = packed.view().data() else { panic!("int8 was asked for") };
-        assert_eq!((values[0], values[1]), (127, -127));
+        for bits in 1..400 {
+            let (tiny, other) = (f32::from_bits(bits), f32::from_bits(bits * 7 / 11));
+            let packed = PackedMatrix::pack(Dtype::I8, 1, 4, &[tiny, tiny, -tiny, other])?;
+            let Panels::I8 { values, .. } = packed.view().data() else { panic!("int8 was asked for") };
+            assert!(!values.contains(&-128), "{bits}: {values:?}");
+        }
         Ok(())
     }
 }

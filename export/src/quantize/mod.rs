@@ -73,7 +73,7 @@ impl Precision {
         match self {
             Self::F32 => "f32",
             Self::F16 => "f16, rounded to nearest even",
-            Self::I8 => "int8, symmetric, one scale a row: max |w| / 127, rounded to nearest even",
+            Self::I8 => "int8, symmetric, one scale a row, with narrow pairs, rounded to nearest even",
             Self::I4 => {
                 "int4 in embeddings, output and feed-forward blocks, else int8; symmetric, one scale a row, for int4 \
                  max |w| / 126 and of the steps 1 to 18 that with the least squared error for 32 columns"
@@ -272,8 +272,7 @@ mod tests {
             end: 1,
         };
         let tensors = schema(&spec).into_iter().map(|SchemaEntry { name, shape: dims, .. }| {
-            let values =
-                (0..dims.iter().product()).map(|i: usize| ((i * 31) % 17) as f32 * 0.1 - 0.8).collect();
+            let values = (0..dims.iter().product()).map(|i: usize| (i as f32 * 0.7).sin()).collect();
             (name, Tensor { dims, values })
         });
         Checkpoint {

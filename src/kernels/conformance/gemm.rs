@@ -102,6 +102,8 @@ impl Case {
         let activations: Vec<i8> = (0..m * k).map(|_| random.int8()).collect();
         let weights: Vec<i8> = match dtype {
             Dtype::I4 => int4_weights(n, k, random),
+            // The pairs of every second matrix are narrow.
+            _ if random.chance() => (0..n * k).map(|_| random.int8() / 2).collect(),
             _ => (0..n * k).map(|_| random.int8()).collect(),
         };
         Self::new(m, n, dtype, &activations, &weights, random)
@@ -186,10 +188,12 @@ impl Case {
         }
     }
 
-    /// The whole check: every table, whole and split.
+    /// The whole check: every table that is for these weights, whole and split.
     fn run(&self, split: usize) {
         let portable = self.multiply(tables()[0], 0);
-        for kernels in tables() {
+        let narrow = tables().into_iter().map(|kernels| kernels.for_pairs(true));
+        let narrow = narrow.filter(|_| self.matrix().has_narrow_pairs());
+        for kernels in tables().into_iter().chain(narrow) {
             let what = format!("{kernels:?} {:?} {}x{}x{}", self.dtype, self.m, self.n, self.k);
             let got = self.multiply(kernels, split);
             self.check(&got, &what);
@@ -277,6 +281,15 @@ fn int8_extremes_are_exact() {
             |len: usize| (0..len).map(|_| if random.chance() { 127 } else { -127 }).collect::<Vec<i8>>();
         let (a, w) = (signs(9 * k), signs(33 * k));
         Case::new(9, 33, Dtype::I8, &a, &w, &mut random).run(3);
+        // The greatest pairs that are narrow.
+        for pair in [[64, 64], [-64, -64], [1, 127], [-127, -1], [127, -127]] {
+            let w: Vec<i8> = (0..33 * k).map(|i| pair[i % k % 2]).collect();
+            for a in [vec![127; 9 * k], vec![-127; 9 * k], a.clone()] {
+                let case = Case::new(9, 33, Dtype::I8, &a, &w, &mut random);
+                assert!(case.matrix().has_narrow_pairs());
+                case.run(3);
+            }
+        }
     }
 }
 

@@ -287,6 +287,8 @@ unsafe fn panel_block<T: Tile, const R: usize, const P: usize, const LANED: bool
         let done = unsafe {
             if left >= R * T::ROWS {
                 tile::<T, R, P, LANED>(inputs, left, weights, depth, ahead, sums)
+            } else if R > 4 && left >= 4 * T::ROWS {
+                tile::<T, 4, P, LANED>(inputs, left, weights, depth, ahead, sums)
             } else if left >= 2 * T::ROWS {
                 tile::<T, 2, P, LANED>(inputs, left, weights, depth, ahead, sums)
             } else {

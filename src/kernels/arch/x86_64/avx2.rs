@@ -16,6 +16,16 @@ pub(super) static ROWS: RowKernels = row_kernels!(target_feature(enable = "avx2,
 
 pub(in crate::kernels) static AVX2: Kernels = Kernels { isa: Isa::Avx2, rows: &ROWS, gemm: GEMM };
 
+pub(in crate::kernels) static AVX2_NARROW: Kernels = Kernels {
+    isa: Isa::Avx2,
+    rows: &ROWS,
+    gemm: GemmKernels {
+        i8: gemm_kernel!(Isa::Avx2, target_feature(enable = "avx2"); NarrowInt8 [4, 2, 4]),
+        i4: gemm_kernel!(Isa::Avx2, target_feature(enable = "avx2"); Int4<BlockSums> [8, 1, 2]),
+        ..GEMM
+    },
+};
+
 pub(super) const GEMM: GemmKernels = GemmKernels {
     i8: gemm_kernel!(Isa::Avx2, target_feature(enable = "avx2"); Int8 [2, 4, 4]),
     i4: gemm_kernel!(Isa::Avx2, target_feature(enable = "avx2"); Int4<Int8> [2, 2, 2]),
@@ -96,6 +106,135 @@ impl Nibbles for Int8 {
     unsafe fn add_steps(acc: Self::Acc, sums: Self::Acc, steps: &[u8; PANEL_ROWS]) -> Self::Acc {
         // SAFETY: AVX2 is the caller's promise.
         unsafe { add_steps(acc, sums, steps) }
+    }
+}
+
+/// int8 by int8 of [narrow pairs](crate::tensor::Matrix::has_narrow_pairs).
+///
+/// The activations are stored with 128 added, as for VNNI: unsigned, at most 255. A product with a pair of weights lies
+/// in [-255 * 128, 255 * 128], which 16 bits hold.
+struct NarrowInt8;
+
+impl Tile for NarrowInt8 {
+    type Input = i8;
+    type Weight = i8;
+    type Sum = i32;
+    const DEPTH: usize = K_GROUP;
+    const OFFSET: i32 = 128;
+    type A = __m256i;
+    type W = __m256i;
+    type Acc = __m256i;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self::Acc {
+        // SAFETY: AVX2 is the caller's promise.
+        unsafe { Int8::zero() }
+    }
+
+    #[inline(always)]
+    unsafe fn load_a(row: *const i8, _stride: usize) -> Self::A {
+        // SAFETY: the caller lets us read 4 elements; AVX2 is its promise.
+        unsafe { _mm256_set1_epi32(row.cast::<i32>().read_unaligned()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_w(panel: *const i8) -> Self::W {
+        // SAFETY: the caller's promises.
+        unsafe { Int8::load_w(panel) }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply(acc: Self::Acc, a: Self::A, w: Self::W) -> Self::Acc {
+        // SAFETY: AVX2 is the caller's promise.
+        unsafe {
+            let pairs = _mm256_maddubs_epi16(a, w);
+            _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store(acc: Self::Acc, sums: *mut [i32; PANEL_ROWS], stride: usize) {
+        // SAFETY: the caller's promises.
+        unsafe { Int8::store(acc, sums, stride) };
+    }
+
+    #[inline(always)]
+    fn prefetch(panel: *const i8, ahead: usize) {
+        prefetch(panel.cast(), ahead);
+    }
+}
+
+/// int8 by the values of an int4 block, whose sums stay in 16 bits until they meet the steps: eight products of two
+/// activations of at most 255 with values in [-8, 7] lie in [-32640, 28560].
+struct BlockSums;
+
+impl Tile for BlockSums {
+    type Input = i8;
+    type Weight = i8;
+    type Sum = i32;
+    const DEPTH: usize = K_GROUP;
+    const OFFSET: i32 = 128;
+    type A = __m256i;
+    type W = __m256i;
+    type Acc = __m256i;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self::Acc {
+        // SAFETY: AVX2 is the caller's promise.
+        unsafe { Int8::zero() }
+    }
+
+    #[inline(always)]
+    unsafe fn load_a(row: *const i8, stride: usize) -> Self::A {
+        // SAFETY: the caller's promises.
+        unsafe { NarrowInt8::load_a(row, stride) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_w(panel: *const i8) -> Self::W {
+        // SAFETY: the caller's promises.
+        unsafe { Int8::load_w(panel) }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply(acc: Self::Acc, a: Self::A, w: Self::W) -> Self::Acc {
+        // SAFETY: AVX2 is the caller's promise.
+        unsafe { _mm256_add_epi16(acc, _mm256_maddubs_epi16(a, w)) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(acc: Self::Acc, sums: *mut [i32; PANEL_ROWS], stride: usize) {
+        // SAFETY: the caller's promises.
+        unsafe { Int8::store(acc, sums, stride) };
+    }
+
+    #[inline(always)]
+    fn prefetch(panel: *const i8, ahead: usize) {
+        prefetch(panel.cast(), ahead);
+    }
+}
+
+impl Nibbles for BlockSums {
+    #[inline(always)]
+    unsafe fn unpack(block: &I4Block, k: usize) -> Self::W {
+        const VALUES: [i8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1];
+        // SAFETY: eight rows of four bytes are a register; AVX2 is the caller's promise.
+        unsafe {
+            let bytes = _mm256_loadu_si256(block.values[k / 8].as_ptr().cast());
+            let bytes = if k.is_multiple_of(8) { bytes } else { _mm256_srli_epi16::<4>(bytes) };
+            let values = _mm256_broadcastsi128_si256(_mm_loadu_si128(VALUES.as_ptr().cast()));
+            _mm256_shuffle_epi8(values, _mm256_and_si256(bytes, _mm256_set1_epi8(0x0F)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn add_steps(acc: Self::Acc, sums: Self::Acc, steps: &[u8; PANEL_ROWS]) -> Self::Acc {
+        // SAFETY: eight steps are half a register; AVX2 is the caller's promise.
+        unsafe {
+            let steps = _mm256_cvtepu8_epi32(_mm_loadl_epi64(steps.as_ptr().cast()));
+            let both = _mm256_or_si256(steps, _mm256_slli_epi32::<16>(steps));
+            _mm256_add_epi32(acc, _mm256_madd_epi16(sums, both))
+        }
     }
 }
 
