@@ -117,7 +117,10 @@ impl<'a> Matrix<'a> {
     /// is true.
     pub fn has_narrow_pairs(&self) -> bool {
         match self.data {
-            Panels::I8 { values, .. } => has_narrow_pairs(values),
+            Panels::I8 { values, .. } => {
+                let (pairs, _) = values.as_chunks();
+                pairs.iter().all(|&[a, b]| (i16::from(a) + i16::from(b)).abs() <= 128)
+            }
             _ => true,
         }
     }
@@ -208,10 +211,4 @@ impl<'a> Matrix<'a> {
             }
         }
     }
-}
-
-/// Whether neighbours of a row, of an int8 panel or row-major with an even number of columns, have sums in [-128, 128].
-pub(super) fn has_narrow_pairs(values: &[i8]) -> bool {
-    let (pairs, _) = values.as_chunks();
-    pairs.iter().all(|&[a, b]| (i16::from(a) + i16::from(b)).abs() <= 128)
 }

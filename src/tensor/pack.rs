@@ -1,7 +1,6 @@
 //! Row-major weights put into panels, and the symmetric quantizers.
 
 use super::i4::row_scale;
-use super::matrix::has_narrow_pairs;
 use super::{Dtype, I4_COLUMNS, I4Block, K_GROUP, Matrix, PANEL_ROWS, Panels};
 use crate::error::{Error, ErrorKind, Result};
 use alloc::format;
