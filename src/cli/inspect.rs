@@ -55,13 +55,14 @@ pub struct Options {
     pub json: bool,
 }
 
-const METADATA: [SectionKind; 6] = [
+const METADATA: [SectionKind; 7] = [
     SectionKind::Spec,
     SectionKind::Generation,
     SectionKind::Card,
     SectionKind::Receipt,
     SectionKind::Adapter,
     SectionKind::Course,
+    SectionKind::WeightRanges,
 ];
 
 /// Writes to `out` what the file at `path` holds.
