@@ -292,16 +292,22 @@ mod tests {
     fn shows_sections_metadata_and_tensors() -> Result<()> {
         let options = Options { verify: true, tensors: true, json: false };
         let text = inspected("text", options, |_| ())?;
-        for part in
-            ["verified", "spec ", "heads = 8", "norm_epsilon = 0.00001", "layers = [1, 2]", "tensor index"]
-        {
+        for part in [
+            "verified",
+            "spec ",
+            "heads = 8",
+            "norm_epsilon = 0.00001",
+            "layers = [1, 2]",
+            "tensor index",
+            "int8_pairs = narrow",
+        ] {
             assert!(text.contains(part), "{part:?} in\n{text}");
         }
         assert!(text.contains("2 tensors, parameters: 2 f32, 6 int8"), "{text}");
         let heading = text.lines().find(|line| line.starts_with("section")).unwrap_or_default();
         let data = text.lines().find(|line| line.starts_with("tensor data")).unwrap_or_default();
         assert_eq!(heading.find("crc32"), data.rfind("  ").map(|gap| gap + 2), "columns in\n{text}");
-        let weight = text.lines().find(|line| line.contains("weight")).unwrap_or_default();
+        let weight = text.lines().find(|line| line.starts_with("  weight")).unwrap_or_default();
         assert!(
             weight.contains("int8") && weight.contains("panels") && weight.contains("[3, 2]"),
             "{weight}"
@@ -326,6 +332,6 @@ mod tests {
         let strict = Options { verify: true, ..Options::default() };
         let error = inspected("strict", strict, damage).expect_err("a flipped bit");
         assert_eq!(error.kind(), ErrorKind::Corrupt);
-        assert!(error.to_string().contains("tensor data"), "{error}");
+        assert!(error.to_string().contains("weight ranges"), "{error}");
     }
 }

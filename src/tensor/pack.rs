@@ -34,7 +34,7 @@ impl PackedMatrix {
     /// f16 rounds to nearest, ties to even. int8 is symmetric with one scale a row: `value = round(weight / scale)`
     /// with ties to even, where 127 scales are the greatest magnitude of a weight and of a sum of columns 2i and 2i + 1,
     /// so that the matrix [has narrow pairs](Matrix::has_narrow_pairs); a row of zeros has scale 0. Rows that
-    /// are multiples in [-127, 127] of a scale, as those of other int8 files, keep them, though their pairs be not narrow.
+    /// are multiples in [-127, 127] of a scale, as those of other int8 files, stay these, also where pairs are not narrow.
     /// int4 has `scale = max |weight| / 126` a row, and for every 32 columns the whole step in [1, 18] that leaves the
     /// least squared error: `value = round(weight / (scale * step))` in [-7, 7].
     ///

@@ -307,7 +307,7 @@ fn int4_extremes_are_exact() {
 fn weights_of_minus_128_are_safe() {
     let (k, values, sums) = (64, [-128i8; 64 * 8], [-128 * 64i32; 8]);
     let matrix = Matrix::new(8, k, Panels::I8 { values: &values, scales: &[1.0; 8], sums: &sums }).unwrap();
-    for kernels in tables() {
+    for kernels in tables().into_iter().flat_map(|kernels| [kernels, kernels.for_pairs(true)]) {
         for m in 1..10 {
             let (mut a, scales) = (vec![-127; m * k], vec![1.0; m]);
             kernels.store_activations(&mut a);

@@ -1,8 +1,8 @@
 //! int4 by the int8 tile of an instruction set.
 //!
-//! A block's values become int8 in registers, 16 times as large as they are, since that leaves them in the upper half
-//! of a byte; their products are summed, divided by 16, multiplied by the step of the row, and added. All of it is
-//! exact: the result is that of the int8 weights `value * step`.
+//! A block's values become int8 in registers, in most instruction sets 16 times as large as they are, since that leaves
+//! them in the upper half of a byte; their products are summed, divided by 16, multiplied by the step of the row, and
+//! added. All of it is exact: the result is that of the int8 weights `value * step`.
 
 #![allow(unsafe_code)]
 
@@ -16,10 +16,11 @@ use crate::tensor::{I4_COLUMNS, I4Block, PANEL_ROWS};
 /// # Safety
 /// As [`Tile`].
 pub(in crate::kernels) trait Nibbles: Tile<Input = i8, Weight = i8, Sum = i32> {
-    /// The values of columns `k..k + DEPTH`, times 16; `k` is a multiple of `DEPTH`.
+    /// The values of columns `k..k + DEPTH`, all times 16 or times 1; `k` is a multiple of `DEPTH`.
     unsafe fn unpack(block: &I4Block, k: usize) -> Self::W;
 
-    /// `acc + sums / 16 * steps`, each row by its own step; `sums` are multiples of 16.
+    /// `acc + sums * steps`, each row by its own step; `sums` are those of the products of a block with
+    /// [`unpack`](Self::unpack)'s values, divided by 16 if these were times 16.
     unsafe fn add_steps(acc: Self::Acc, sums: Self::Acc, steps: &[u8; PANEL_ROWS]) -> Self::Acc;
 }
 
