@@ -20,8 +20,8 @@ pub(in crate::kernels) static AVX2_NARROW: Kernels = Kernels {
     isa: Isa::Avx2,
     rows: &ROWS,
     gemm: GemmKernels {
-        i8: gemm_kernel!(Isa::Avx2, target_feature(enable = "avx2"); NarrowInt8 [4, 2, 4]),
-        i4: gemm_kernel!(Isa::Avx2, target_feature(enable = "avx2"); Int4<BlockSums> [8, 1, 2]),
+        i8: gemm_kernel!(Isa::Avx2, target_feature(enable = "avx2"); Unsigned<Widened> [4, 2, 4]),
+        i4: gemm_kernel!(Isa::Avx2, target_feature(enable = "avx2"); Int4<Unsigned<BlockSums>> [8, 1, 2]),
         ..GEMM
     },
 };
@@ -33,6 +33,16 @@ pub(super) const GEMM: GemmKernels = GemmKernels {
     f32: gemm_kernel!(Isa::Avx2, target_feature(enable = "avx2"); Float<f32> [4, 2, 8]),
     scores: gemm_kernel!(Isa::Avx2, target_feature(enable = "avx2"); Float<f32> [4, 2, 8], laned: true),
 };
+
+/// Four elements, repeated over a register.
+///
+/// # Safety
+/// Four elements must be readable, and the CPU must have AVX2.
+#[inline(always)]
+pub(super) unsafe fn group(elements: *const i8) -> __m256i {
+    // SAFETY: the caller's promises.
+    unsafe { _mm256_set1_epi32(elements.cast::<i32>().read_unaligned()) }
+}
 
 /// int8 by int8 without VNNI: `vpmaddubsw` multiplies unsigned by signed and adds pairs in 16 bits.
 ///
@@ -60,7 +70,7 @@ impl Tile for Int8 {
     unsafe fn load_a(row: *const i8, _stride: usize) -> Self::A {
         // SAFETY: the caller lets us read 4 elements; AVX2 is its promise.
         unsafe {
-            let a = _mm256_set1_epi32(row.cast::<i32>().read_unaligned());
+            let a = group(row);
             (a, _mm256_abs_epi8(a))
         }
     }
@@ -109,13 +119,43 @@ impl Nibbles for Int8 {
     }
 }
 
-/// int8 by int8 of [narrow pairs](crate::tensor::Matrix::has_narrow_pairs).
-///
-/// The activations are stored with 128 added, as for VNNI: unsigned, at most 255. A product with a pair of weights lies
-/// in [-255 * 128, 255 * 128], which 16 bits hold.
-struct NarrowInt8;
+/// What becomes of the products of unsigned activations with weights, which `vpmaddubsw` has added in pairs.
+trait Pairs {
+    /// `acc + pairs`.
+    ///
+    /// # Safety
+    /// The CPU must have AVX2.
+    unsafe fn add(acc: __m256i, pairs: __m256i) -> __m256i;
+}
 
-impl Tile for NarrowInt8 {
+/// They are widened: for int8 weights of [narrow pairs](crate::tensor::Matrix::has_narrow_pairs). An activation is at most
+/// 255, so that a pair lies in [-255 * 128, 255 * 128], which 16 bits hold.
+struct Widened;
+
+impl Pairs for Widened {
+    #[inline(always)]
+    unsafe fn add(acc: __m256i, pairs: __m256i) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))) }
+    }
+}
+
+/// They stay in 16 bits until they meet the steps: for the values of an int4 block. Eight products of two activations of at
+/// most 255 with values in [-8, 7] lie in [-32640, 28560].
+struct BlockSums;
+
+impl Pairs for BlockSums {
+    #[inline(always)]
+    unsafe fn add(acc: __m256i, pairs: __m256i) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_add_epi16(acc, pairs) }
+    }
+}
+
+/// Weights by activations that are stored with 128 added, as for VNNI: unsigned without an instruction.
+struct Unsigned<P>(PhantomData<P>);
+
+impl<P: Pairs> Tile for Unsigned<P> {
     type Input = i8;
     type Weight = i8;
     type Sum = i32;
@@ -133,8 +173,8 @@ impl Tile for NarrowInt8 {
 
     #[inline(always)]
     unsafe fn load_a(row: *const i8, _stride: usize) -> Self::A {
-        // SAFETY: the caller lets us read 4 elements; AVX2 is its promise.
-        unsafe { _mm256_set1_epi32(row.cast::<i32>().read_unaligned()) }
+        // SAFETY: the caller's promises.
+        unsafe { group(row) }
     }
 
     #[inline(always)]
@@ -146,10 +186,7 @@ impl Tile for NarrowInt8 {
     #[inline(always)]
     unsafe fn multiply(acc: Self::Acc, a: Self::A, w: Self::W) -> Self::Acc {
         // SAFETY: AVX2 is the caller's promise.
-        unsafe {
-            let pairs = _mm256_maddubs_epi16(a, w);
-            _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
-        }
+        unsafe { P::add(acc, _mm256_maddubs_epi16(a, w)) }
     }
 
     #[inline(always)]
@@ -164,57 +201,7 @@ impl Tile for NarrowInt8 {
     }
 }
 
-/// int8 by the values of an int4 block, whose sums stay in 16 bits until they meet the steps: eight products of two
-/// activations of at most 255 with values in [-8, 7] lie in [-32640, 28560].
-struct BlockSums;
-
-impl Tile for BlockSums {
-    type Input = i8;
-    type Weight = i8;
-    type Sum = i32;
-    const DEPTH: usize = K_GROUP;
-    const OFFSET: i32 = 128;
-    type A = __m256i;
-    type W = __m256i;
-    type Acc = __m256i;
-
-    #[inline(always)]
-    unsafe fn zero() -> Self::Acc {
-        // SAFETY: AVX2 is the caller's promise.
-        unsafe { Int8::zero() }
-    }
-
-    #[inline(always)]
-    unsafe fn load_a(row: *const i8, stride: usize) -> Self::A {
-        // SAFETY: the caller's promises.
-        unsafe { NarrowInt8::load_a(row, stride) }
-    }
-
-    #[inline(always)]
-    unsafe fn load_w(panel: *const i8) -> Self::W {
-        // SAFETY: the caller's promises.
-        unsafe { Int8::load_w(panel) }
-    }
-
-    #[inline(always)]
-    unsafe fn multiply(acc: Self::Acc, a: Self::A, w: Self::W) -> Self::Acc {
-        // SAFETY: AVX2 is the caller's promise.
-        unsafe { _mm256_add_epi16(acc, _mm256_maddubs_epi16(a, w)) }
-    }
-
-    #[inline(always)]
-    unsafe fn store(acc: Self::Acc, sums: *mut [i32; PANEL_ROWS], stride: usize) {
-        // SAFETY: the caller's promises.
-        unsafe { Int8::store(acc, sums, stride) };
-    }
-
-    #[inline(always)]
-    fn prefetch(panel: *const i8, ahead: usize) {
-        prefetch(panel.cast(), ahead);
-    }
-}
-
-impl Nibbles for BlockSums {
+impl Nibbles for Unsigned<BlockSums> {
     #[inline(always)]
     unsafe fn unpack(block: &I4Block, k: usize) -> Self::W {
         const VALUES: [i8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1];

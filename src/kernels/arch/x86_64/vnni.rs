@@ -9,7 +9,7 @@
 use core::arch::x86_64::*;
 use core::marker::PhantomData;
 
-use super::avx2::{self, prefetch};
+use super::avx2::{self, group, prefetch};
 use crate::kernels::Isa;
 use crate::kernels::gemm::{Int4, Nibbles, Tile};
 use crate::kernels::table::{GemmKernels, Kernels, RowKernels, gemm_kernel, row_kernels};
@@ -72,16 +72,6 @@ impl Encoding for Evex {
         // SAFETY: the caller's promise.
         unsafe { _mm256_dpbusd_epi32(acc, a, w) }
     }
-}
-
-/// Four elements, repeated over a register.
-///
-/// # Safety
-/// Four elements must be readable, and the CPU must have AVX2.
-#[inline(always)]
-unsafe fn group(elements: *const i8) -> __m256i {
-    // SAFETY: the caller's promises.
-    unsafe { _mm256_set1_epi32(elements.cast::<i32>().read_unaligned()) }
 }
 
 /// int8 by int8.
