@@ -10,6 +10,7 @@ pub mod merge;
 pub mod onnx;
 pub mod onnxruntime;
 pub mod quantize;
+pub mod screen;
 pub mod shortlist;
 pub mod source;
 pub mod tflite;

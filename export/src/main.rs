@@ -2,7 +2,8 @@
 
 use clap::{Parser, Subcommand};
 use siskin_export::cli::{
-    evaluate, golden, import, merge, onnx, ort, quantize, report, shortlist, tflite, train, vocabulary,
+    evaluate, golden, import, merge, onnx, ort, quantize, report, screen, shortlist, tflite, train,
+    vocabulary,
 };
 use std::process::ExitCode;
 
@@ -38,6 +39,8 @@ enum Command {
     Tflite(tflite::Arguments),
     /// Put a lexical shortlist into a model file, for faster decoding
     Shortlist(shortlist::Arguments),
+    /// Put a screen into a model file: greedy search then reads half of the output projection, and finds the same
+    Screen(screen::Arguments),
     /// Measure a model, or outputs, against references
     Evaluate(evaluate::Arguments),
     /// Make ONNX Runtime, which training needs, ready
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Onnx(arguments) => onnx::run(&arguments),
         Command::Tflite(arguments) => tflite::run(&arguments),
         Command::Shortlist(arguments) => shortlist::run(&arguments),
+        Command::Screen(arguments) => screen::run(&arguments),
         Command::Evaluate(arguments) => evaluate::run(&arguments),
         Command::Ort(arguments) => ort::run(&arguments),
     };

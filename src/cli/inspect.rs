@@ -137,6 +137,9 @@ fn print(file: &File<'_>, options: Options, out: &mut dyn Write) -> io::Result<(
         let sources = shortlist.source_vocabulary();
         writeln!(out, "\nshortlist: {always} tokens always listed, {listed} for {sources} source tokens")?;
     }
+    if let Some(screen) = file.screen() {
+        writeln!(out, "\nscreen of {}", screen.tensor())?;
+    }
     writeln!(out, "\n{}", summary(file))?;
     for Tensor { name, tensor } in file.tensors().iter().filter(|_| options.tensors) {
         let (dtype, layout) = (dtype_name(tensor.dtype), layout_name(tensor.layout));
@@ -223,6 +226,7 @@ fn as_json(file: &File<'_>, options: Options) -> serde_json::Value {
         "shortlist": file.shortlist().map(|shortlist| json!({
             "always": shortlist.always().len(), "listed": shortlist.len(), "longest": shortlist.longest(),
         })),
+        "screen": file.screen().map(|screen| json!({ "tensor": screen.tensor() })),
         "parameters": file.tensors().iter().map(|tensor| parameters(&tensor)).sum::<usize>(),
     });
     for kind in METADATA {

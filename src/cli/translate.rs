@@ -278,9 +278,11 @@ impl Arguments {
         if let Some(prefix) = &self.prefix {
             options.target_prefix = translator.encode_target(prefix).map_err(|e| e.at("--prefix"))?;
         }
-        if self.json {
-            options.decode.scores = Scores::Tokens;
-        }
+        options.decode.scores = match (self.json, self.scores) {
+            (true, _) => Scores::Tokens,
+            (_, true) => Scores::Total,
+            _ => Scores::Skip,
+        };
         if self.json || self.alignments {
             options.decode.alignments = Alignments::Hard;
         }

@@ -171,6 +171,12 @@ impl DecodeOptions {
         }
     }
 
+    /// Whether of each row only the highest logit is read, of the tokens that are not suppressed and may end it.
+    pub(super) fn reads_highest(&self) -> bool {
+        (self.strategy, self.scores) == (Strategy::Greedy, Scores::Skip)
+            && (self.no_repeat_ngram, self.repetition_penalty) == (0, 1.0)
+    }
+
     /// Whether some token can be forbidden to some hypothesis.
     pub(super) fn can_forbid(&self) -> bool {
         self.min_length > 0 || self.no_repeat_ngram > 0 || !self.suppressed.is_empty()

@@ -22,6 +22,15 @@ pub trait Scorer {
     /// Whatever keeps the model from computing the step; the search ends with the same error.
     fn step(&mut self, tokens: &[u32], parents: &[u32]) -> Result<()>;
 
+    /// As [`step`](Self::step), for a search that reads only the highest logit of each row, of the tokens not in `except`:
+    /// the other logits may be any numbers that are not higher, and those of `except` any numbers at all.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    fn step_highest(&mut self, tokens: &[u32], parents: &[u32], _except: &[u32]) -> Result<()> {
+        self.step(tokens, parents)
+    }
+
     /// The logits of the last step for `rows`, all of one sentence; the search may change them in place. The columns
     /// of a sentence are the same at every step.
     fn logits(&mut self, rows: Range<usize>) -> Logits<'_>;

@@ -73,7 +73,10 @@ impl Search {
             if observer.on_step().is_break() {
                 return Err(cancelled());
             }
-            scorer.step(tokens, parents)?;
+            match self.state.forbidden(requests) {
+                Some(forbidden) => scorer.step_highest(tokens, parents, forbidden)?,
+                None => scorer.step(tokens, parents)?,
+            }
             let at_step = |error: Error| error.at(format_args!("step {step}"));
             self.state.choose(self.kernels, scorer, requests).map_err(at_step)?;
             self.state.advance(scorer, requests, observer).map_err(at_step)?;

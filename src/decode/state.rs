@@ -23,6 +23,8 @@ pub(super) struct State {
     /// The live hypotheses of all sentences, [rows], and those of the next step.
     pub rows: Vec<Row>,
     pub next_rows: Vec<Row>,
+    /// The suppressed tokens, and behind them the end token.
+    forbidden: Vec<u32>,
     /// What the next step is fed, [rows].
     pub tokens: Vec<u32>,
     pub parents: Vec<u32>,
@@ -76,12 +78,15 @@ impl State {
         within("batch times beam times max_length", nodes, 0, u32::MAX as usize - 1)?;
         let drawn = if matches!(options.strategy, Strategy::Sample(_)) { setup.vocabulary } else { 0 };
         let forced = if options.scores == Scores::Tokens { setup.prefix - 1 } else { 0 };
+        let mut forbidden = memory.buffer(&[options.suppressed.len() + 1])?;
+        forbidden.extend(options.suppressed.iter().chain([&setup.end]));
         let covered = if options.coverage_penalty > 0.0 { setup.source } else { 0 };
         Ok(Self {
             sentences: memory.buffer(&[batch])?,
             history: History::new(memory, &options, &setup)?,
             scoring: Scoring::new(memory, &options)?,
             ranking: Ranking::new(memory, &options, &setup)?,
+            forbidden,
             rows: memory.buffer(&[batch, width])?,
             next_rows: memory.buffer(&[batch, width])?,
             tokens: memory.buffer(&[batch, width])?,
@@ -127,6 +132,22 @@ impl State {
     /// The tokens and the parents of the next step: none when every sentence is done.
     pub fn inputs(&self) -> (&[u32], &[u32]) {
         (&self.tokens, &self.parents)
+    }
+
+    /// The tokens that are forbidden in all rows of the next step, if the highest logit of the others is all that will be
+    /// read.
+    pub fn forbidden(&self, requests: &[Request]) -> Option<&[u32]> {
+        if !self.options.reads_highest() || requests.iter().any(|request| !request.terms.is_empty()) {
+            return None;
+        }
+        let reads = |(sentence, request): &(&Sentence, &Request)| {
+            !sentence.rows.is_empty() && sentence.fed >= request.prefix.len()
+        };
+        let reading = self.sentences.iter().zip(requests).filter(reads);
+        let mut may_end = reading.map(|(sentence, _)| sentence.length >= self.options.min_length);
+        let first = may_end.next()?;
+        let count = if first { self.options.suppressed.len() } else { self.forbidden.len() };
+        may_end.all(|other| other == first).then_some(&self.forbidden[..count])
     }
 
     /// What was found for `sentence`, of whose choices from a shortlist `missed` better ones, if that was verified.

@@ -1,7 +1,7 @@
 //! A model file, opened: the sections by what they hold.
 
 use super::section::{Section, SectionKind, SectionTable};
-use super::{Golden, Lessons, MAGIC, Metadata, Shortlist, TensorIndex, VERSION, Value};
+use super::{Golden, Lessons, MAGIC, Metadata, Screen, Shortlist, TensorIndex, VERSION, Value};
 use crate::error::{Error, ErrorKind, Result};
 use core::mem::align_of;
 
@@ -44,6 +44,7 @@ impl<'a> File<'a> {
         }
         file.section(SectionKind::Golden).map(Golden::parse).transpose()?;
         file.section(SectionKind::Shortlist).map(Shortlist::parse).transpose()?;
+        file.section(SectionKind::Screen).map(Screen::parse).transpose()?;
         for kind in [SectionKind::Lessons, SectionKind::Terms] {
             file.section(kind).map(Lessons::parse).transpose()?;
         }
@@ -120,6 +121,11 @@ impl<'a> File<'a> {
     /// The lexical shortlist, if the file has one.
     pub fn shortlist(&self) -> Option<Shortlist<'a>> {
         Shortlist::parse(self.section(SectionKind::Shortlist)?).ok()
+    }
+
+    /// The screen of the output projection, if the file has one.
+    pub fn screen(&self) -> Option<Screen<'a>> {
+        Screen::parse(self.section(SectionKind::Screen)?).ok()
     }
 
     /// The lessons that an adapter was learned from, if it says so.

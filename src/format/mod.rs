@@ -17,6 +17,7 @@ mod metadata;
 mod metadata_builder;
 #[cfg(feature = "std")]
 mod replace;
+mod screen;
 mod section;
 mod shortlist;
 mod tensor_ref;
@@ -33,6 +34,7 @@ pub use metadata::{Entry, FromValue, Metadata, Requirement, Value};
 pub use metadata_builder::{MetadataBuilder, ToValue};
 #[cfg(feature = "std")]
 pub use replace::write_atomically;
+pub use screen::{Screen, screen_section};
 pub use section::{Section, SectionKind};
 pub use shortlist::{Shortlist, ShortlistBuilder, Tokens};
 pub use tensor_ref::{Layout, Shape, TensorRef};

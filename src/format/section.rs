@@ -44,11 +44,13 @@ pub enum SectionKind {
     Terms,
     /// 15: metadata, what all weights of a type have in common that kernels may rely on.
     WeightRanges,
+    /// 16: a rough copy of the output projection, see [`Screen`](super::Screen).
+    Screen,
     /// A kind that this version does not know.
     Unknown(u32),
 }
 
-const KINDS: [(SectionKind, &str); 15] = [
+const KINDS: [(SectionKind, &str); 16] = [
     (SectionKind::Spec, "spec"),
     (SectionKind::Generation, "generation"),
     (SectionKind::Card, "card"),
@@ -64,6 +66,7 @@ const KINDS: [(SectionKind, &str); 15] = [
     (SectionKind::Course, "course"),
     (SectionKind::Terms, "terms"),
     (SectionKind::WeightRanges, "weight ranges"),
+    (SectionKind::Screen, "screen"),
 ];
 
 impl SectionKind {

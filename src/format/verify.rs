@@ -7,7 +7,7 @@ use crate::tensor::{Dtype, I4_COLUMNS, I4Block, K_GROUP, Matrix, PANEL_ROWS, Pan
 use core::ops::Range;
 
 impl File<'_> {
-    /// Reads the whole file: checksums, padding, the shortlist and the weights.
+    /// Reads the whole file: checksums, padding, the shortlist, the screen and the weights.
     ///
     /// After it every weight and scale is finite, no scale is negative, int8 values are in [-127, 127], the sums are
     /// those of the rows, padding is zero, and pairs are narrow if the file says so.
@@ -20,6 +20,9 @@ impl File<'_> {
         self.verify_padding()?;
         if let Some(shortlist) = self.shortlist() {
             shortlist.verify()?;
+        }
+        if let Some(screen) = self.screen() {
+            screen.verify(self)?;
         }
         self.tensors().iter().try_for_each(|tensor| self.verify_tensor(&tensor))
     }
@@ -67,7 +70,7 @@ impl File<'_> {
     }
 }
 
-fn verify_matrix(matrix: &Matrix<'_>, name: &str) -> Result<()> {
+pub(super) fn verify_matrix(matrix: &Matrix<'_>, name: &str) -> Result<()> {
     match matrix.data() {
         Panels::F32(values) => {
             finite(values, name)?;

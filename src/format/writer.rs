@@ -30,7 +30,7 @@ impl<'a> Writer<'a> {
     }
 
     /// All of `file`, to replace or add sections. Its tensors are kept as they are, unless others are set: those then
-    /// replace all of them.
+    /// replace all of them, and a screen, which was of the old ones, is left out.
     pub fn copy_of(file: &File<'a>) -> Self {
         let sections = file.sections().map(|Section { kind, critical, .. }| {
             (kind.code(), (critical, Cow::Borrowed(file.section(kind).unwrap_or_default())))
@@ -96,6 +96,7 @@ impl<'a> Writer<'a> {
         if !self.tensors.is_empty() {
             sections.insert(SectionKind::TensorIndex.code(), (true, &index));
             sections.insert(SectionKind::TensorData.code(), (true, &data));
+            sections.remove(&SectionKind::Screen.code());
             sections.remove(&SectionKind::WeightRanges.code());
             if !ranges.is_empty() {
                 sections.insert(SectionKind::WeightRanges.code(), (false, &ranges));
@@ -184,7 +185,7 @@ fn extend<T: Copy, const N: usize>(out: &mut Vec<u8>, values: &[T], to_bytes: im
     out.extend(values.iter().flat_map(|&value| to_bytes(value)));
 }
 
-fn pad(out: &mut Vec<u8>) {
+pub(super) fn pad(out: &mut Vec<u8>) {
     out.resize(out.len().next_multiple_of(ALIGNMENT), 0);
 }
 

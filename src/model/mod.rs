@@ -9,6 +9,7 @@ mod embeddings;
 mod encoder;
 mod output;
 mod plan;
+mod screening;
 mod session;
 mod spec;
 mod storage;
@@ -30,9 +31,9 @@ use alloc::sync::Arc;
 use core::ops::Range;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{File, SectionKind, Shortlist};
+use crate::format::{File, Screen, SectionKind, Shortlist};
 use crate::kernels::Kernels;
-use crate::nn::Context;
+use crate::nn::{Context, Origin};
 use crate::tensor::AlignedBytes;
 use crate::text::Vocabulary;
 use crate::threads::Pool;
@@ -59,6 +60,8 @@ struct Base {
     spec: ModelSpec,
     /// The shortlist's section in the file.
     shortlist: Option<Range<usize>>,
+    /// That of the output projection's screen.
+    screen: Option<Range<usize>>,
     has_narrow_pairs: bool,
     storage: Storage,
 }
@@ -165,11 +168,15 @@ impl Model {
         if let Some(shortlist) = file.shortlist() {
             check_shortlist(&shortlist, &spec)?;
         }
-        let shortlist = file.sections().find(|section| section.kind == SectionKind::Shortlist);
-        let shortlist = shortlist.map(|section| section.range);
+        if let Some(screen) = file.screen() {
+            check_screen(&screen, &file, &weights)?;
+        }
+        let range = |kind| file.sections().find(|section| section.kind == kind).map(|section| section.range);
+        let (shortlist, screen) = (range(SectionKind::Shortlist), range(SectionKind::Screen));
         let has_narrow_pairs = file.has_narrow_pairs();
         let kernels = Kernels::detect()?.for_pairs(has_narrow_pairs);
-        let base = Base { source_vocabulary, target_vocabulary, spec, shortlist, has_narrow_pairs, storage };
+        let base =
+            Base { source_vocabulary, target_vocabulary, spec, shortlist, screen, has_narrow_pairs, storage };
         Ok(Self { base: Arc::new(base), adapter: None, weights, kernels })
     }
 
@@ -222,6 +229,17 @@ impl Model {
     /// The lexical shortlist, if the file has one.
     pub fn shortlist(&self) -> Option<Shortlist<'_>> {
         Shortlist::parse(self.bytes().get(self.base.shortlist.clone()?)?).ok()
+    }
+
+    /// The screen of the output projection, if the file has one.
+    pub fn screen(&self) -> Option<Screen<'_>> {
+        Screen::parse(self.bytes().get(self.base.screen.clone()?)?).ok()
+    }
+
+    /// The screen, where its products are built in and no adapter has replaced the matrix that it is of.
+    fn screen_in_force(&self) -> Option<Screen<'_>> {
+        let in_force = cfg!(feature = "int4") && self.weights.output.weight.origin == Origin::Model;
+        self.screen().filter(|_| in_force)
     }
 
     /// The kernels that it runs on.
@@ -292,4 +310,16 @@ fn check_shortlist(shortlist: &Shortlist<'_>, spec: &ModelSpec) -> Result<()> {
         return Err(Error::new(ErrorKind::Schema, message));
     }
     Ok(())
+}
+
+/// The screen is of the output projection.
+fn check_screen(screen: &Screen<'_>, file: &File<'_>, weights: &Weights) -> Result<()> {
+    let output = &weights.output.weight.tensor;
+    let fits = file.tensors().get(screen.tensor()).as_ref() == Some(output)
+        && screen.rough_copy_of(&output.matrix(file.bytes())).is_some();
+    if fits {
+        return Ok(());
+    }
+    let message = format!("the screen is of {:?}, which is no output projection of int8", screen.tensor());
+    Err(Error::new(ErrorKind::Schema, message))
 }

@@ -6,8 +6,10 @@ use core::ops::Range;
 use super::cache::Hypotheses;
 use super::candidates::Candidates;
 use super::plan::Plan;
+use super::screening::{MOST_ROWS, screened};
 use super::verification::Verification;
 use crate::error::Result;
+use crate::format::Screen;
 use crate::kernels::{Activation, Epilogue, Residual};
 use crate::nn::{Context, Linear, Quantized, project};
 
@@ -36,13 +38,15 @@ impl Output {
         })
     }
 
-    /// The logits of the decoder's rows `x` [M, D]: those that [`logits`](Self::logits) gives by row.
+    /// The logits of the decoder's rows `x` [M, D]: those that [`logits`](Self::logits) gives by row. With a screen, and
+    /// tokens that it is not to look for, those over the whole vocabulary may be [`screened`].
     pub fn forward(
         &mut self,
         ctx: &Context<'_>,
         output: &Linear,
         hypotheses: &Hypotheses,
         x: &[f32],
+        screen: Option<(&Screen<'_>, &[u32])>,
         quantized: &mut Quantized,
     ) -> &mut [f32] {
         let weight = output.weight.matrix(ctx);
@@ -56,12 +60,15 @@ impl Output {
             end += columns(row);
             self.starts.push(end);
         }
-        match candidates {
-            None => {
+        match (candidates, screen) {
+            (None, Some((screen, except))) if rows <= MOST_ROWS => {
+                screened(ctx, output, screen, x, except, quantized, &mut self.logits[..end]);
+            }
+            (None, _) => {
                 let logits = &mut self.logits[..end]; // [M, V]
                 output.forward(ctx, x, quantized, Activation::Identity, Residual::None, logits);
             }
-            Some(candidates) => {
+            (Some(candidates), _) => {
                 let activations = quantized.prepare(ctx, x, &weight);
                 let mut first = 0;
                 while first < rows {

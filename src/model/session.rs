@@ -129,6 +129,23 @@ impl Session {
     /// More rows or steps than the session was made for, a parent that does not exist, or a token that is not in the
     /// vocabulary.
     pub fn step(&mut self, tokens: &[u32], parents: &[u32]) -> Result<&mut [f32]> {
+        self.step_for(tokens, parents, None)
+    }
+
+    /// As [`step`](Self::step), for a search that reads only the highest logit of each row, of the tokens not in `except`:
+    /// where the model file has a screen, the other logits may be rough, though not higher than that one, and those of
+    /// `except` any numbers.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    ///
+    /// # Panics
+    /// If a token of `except` is not in the vocabulary.
+    pub fn step_highest(&mut self, tokens: &[u32], parents: &[u32], except: &[u32]) -> Result<&mut [f32]> {
+        self.step_for(tokens, parents, Some(except))
+    }
+
+    fn step_for(&mut self, tokens: &[u32], parents: &[u32], except: Option<&[u32]>) -> Result<&mut [f32]> {
         let spec = self.model.spec();
         let (known, steps) = (self.hypotheses.len(), self.hypotheses.steps());
         check_step(tokens, parents, known, steps, &self.shape, spec)?;
@@ -138,7 +155,9 @@ impl Session {
         hypotheses.advance(parents);
         decoder::step(&ctx, spec, &weights.decoder, sources, hypotheses, tokens, buffers);
         let x = &buffers.x[..tokens.len() * spec.d_model];
-        Ok(output.forward(&ctx, &weights.output, hypotheses, x, &mut buffers.quantized))
+        let screen = self.model.screen_in_force();
+        let screen = screen.as_ref().zip(except);
+        Ok(output.forward(&ctx, &weights.output, hypotheses, x, screen, &mut buffers.quantized))
     }
 
     /// The tokens that the columns of `sentence`'s logits stand for, ascending; `None` where it is all of them.

@@ -67,6 +67,10 @@ impl Scorer for Session {
         Session::step(self, tokens, parents).map(|_| ())
     }
 
+    fn step_highest(&mut self, tokens: &[u32], parents: &[u32], except: &[u32]) -> Result<()> {
+        Session::step_highest(self, tokens, parents, except).map(|_| ())
+    }
+
     fn logits(&mut self, rows: Range<usize>) -> Logits<'_> {
         let vocabulary = self.vocabulary();
         match Session::logits(self, rows) {

@@ -169,6 +169,30 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    /// Row `row` of an int8 or int4 matrix in units of its scale, written to `out` \[K\].
+    ///
+    /// # Panics
+    /// If the matrix is of another type, `row >= rows()` or `out.len() != columns()`.
+    pub fn integer_row(&self, row: usize, out: &mut [i16]) {
+        assert!(row < self.rows, "row {row} of {}", self.rows);
+        assert_eq!(out.len(), self.columns);
+        let (panel, lane) = (row / PANEL_ROWS, row % PANEL_ROWS);
+        match self.data {
+            Panels::I8 { values, .. } => {
+                let panel = &values[panel * self.columns.next_multiple_of(K_GROUP) * PANEL_ROWS..];
+                let groups = panel[lane * K_GROUP..].as_chunks::<K_GROUP>().0.iter().step_by(PANEL_ROWS);
+                out.iter_mut().zip(groups.flatten()).for_each(|(out, &value)| *out = i16::from(value));
+            }
+            Panels::I4 { blocks, .. } => {
+                let blocks = &blocks[panel * self.columns / I4_COLUMNS..];
+                for (out, block) in out.as_chunks_mut().0.iter_mut().zip(blocks) {
+                    *out = block.row(lane);
+                }
+            }
+            Panels::F32(_) | Panels::F16(_) => panic!("{:?} weights are no integers", self.dtype()),
+        }
+    }
+
     /// Row `row` times `factor`, written to `out` \[K\]: the gather of an embedding table.
     ///
     /// # Panics

@@ -83,6 +83,26 @@ impl PackedMatrix {
         Ok(Self { rows, columns, data })
     }
 
+    /// The int4 matrix nearest to an int8 one, with the same scales. `None` for other types, and for columns that are no
+    /// multiple of [`I4_COLUMNS`].
+    pub fn rough_copy_of(matrix: &Matrix<'_>) -> Option<Self> {
+        let (rows, columns) = (matrix.rows(), matrix.columns());
+        let Panels::I8 { scales, .. } = matrix.data() else { return None };
+        if !columns.is_multiple_of(I4_COLUMNS) {
+            return None;
+        }
+        let row_blocks = columns / I4_COLUMNS;
+        let mut blocks = vec![I4Block::default(); matrix.panels() * row_blocks];
+        let (mut sums, mut values) = (vec![0; scales.len()], vec![0; columns]);
+        for row in (0..rows).filter(|&row| scales[row] > 0.0) {
+            matrix.integer_row(row, &mut values);
+            let blocks = &mut blocks[row / PANEL_ROWS * row_blocks..];
+            sums[row] =
+                quantize_i4_row(row % PANEL_ROWS, values.iter().map(|&value| f32::from(value)), blocks);
+        }
+        Some(Self { rows, columns, data: Data::I4 { blocks, scales: scales.to_vec(), sums } })
+    }
+
     /// The matrix, borrowed.
     pub fn view(&self) -> Matrix<'_> {
         let panels = match &self.data {
@@ -133,13 +153,21 @@ fn quantize_i4(rows: usize, columns: usize, weights: &[f32]) -> Data {
             continue;
         }
         scales[row] = scale;
-        let blocks = &mut blocks[panel * row_blocks..];
-        for (block, weights) in blocks.iter_mut().zip(weights.as_chunks().0) {
-            block.quantize(lane, &weights.map(|weight| weight / scale));
-            sums[row] += block.row(lane).iter().map(|&value| i32::from(value)).sum::<i32>();
-        }
+        let units = weights.iter().map(|weight| weight / scale);
+        sums[row] = quantize_i4_row(lane, units, &mut blocks[panel * row_blocks..]);
     }
     Data::I4 { blocks, scales, sums }
+}
+
+/// Writes a row, `weights` in units of its scale, to row `lane` of `blocks`; gives the sum of what it became.
+fn quantize_i4_row(lane: usize, weights: impl Iterator<Item = f32>, blocks: &mut [I4Block]) -> i32 {
+    let weights: Vec<f32> = weights.collect();
+    let mut sum = 0;
+    for (block, weights) in blocks.iter_mut().zip(weights.as_chunks().0) {
+        block.quantize(lane, weights);
+        sum += block.row(lane).iter().map(|&value| i32::from(value)).sum::<i32>();
+    }
+    sum
 }
 
 /// Writes the quantized row to `values`; gives its scale.

@@ -3,6 +3,7 @@
 mod beam;
 mod constraints;
 mod errors;
+mod highest;
 mod oracle;
 mod sampling;
 mod scorers;

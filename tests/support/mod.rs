@@ -7,5 +7,5 @@ pub mod specs;
 mod text_model;
 
 pub use random::Random;
-pub use random_model::{Recipe, open, random_model, with_section, with_shortlist};
+pub use random_model::{Recipe, open, random_model, with_screen, with_section, with_shortlist};
 pub use text_model::{POSITIONS, model_file};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use siskin::format::{File, Layout, MetadataBuilder, SectionKind, ShortlistBuilder, Writer};
+use siskin::format::{File, Layout, MetadataBuilder, SectionKind, ShortlistBuilder, Writer, screen_section};
 use siskin::model::{Model, ModelSpec, SchemaEntry, schema};
 use siskin::pipeline::Generation;
 use siskin::tensor::{AlignedBytes, Dtype, I4_COLUMNS, PackedMatrix};
@@ -32,6 +32,15 @@ pub fn with_shortlist(bytes: &[u8], always: usize, best: usize) -> Vec<u8> {
         builder.push(random.tokens(best, vocabulary));
     }
     with_section(bytes, SectionKind::Shortlist, builder.build())
+}
+
+/// The model file `bytes`, all of whose embeddings are one matrix of int8, with a screen.
+pub fn with_screen(bytes: &[u8]) -> Vec<u8> {
+    let (name, aligned) = ("embedding.source.weight", AlignedBytes::copy_of(bytes));
+    let file = File::parse(aligned.as_slice()).expect("a model file");
+    let matrix = file.tensors().get(name).expect("embeddings").matrix(aligned.as_slice());
+    let section = screen_section(name, &matrix).expect("int8 with whole blocks");
+    with_section(bytes, SectionKind::Screen, section)
 }
 
 /// The model file `bytes` with another section.

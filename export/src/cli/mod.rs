@@ -12,6 +12,7 @@ pub mod ort;
 pub mod output;
 pub mod quantize;
 pub mod report;
+pub mod screen;
 pub mod shortlist;
 pub mod tflite;
 pub mod train;
