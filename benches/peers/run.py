@@ -14,7 +14,7 @@ from pathlib import Path
 
 import report
 from install import HERE, Absent, Installer
-from workloads import OURS, PEERS, SHAPES, TIMED, WORKLOADS, calls, runners, work
+from workloads import OURS, PEERS, SCREENED, SHAPES, TIMED, WORKLOADS, calls, runners, work
 
 ROOT = HERE.parent.parent
 # A sample runs a workload so often that it takes about this long.
@@ -66,10 +66,16 @@ class Models:
         return folder, [file for file in folder.iterdir() if file.name not in unused]
 
     def ours(self, path, runner):
-        model, listed = Path(f"{path}-{runner.precision}.siskin"), Path(f"{path}-{runner.precision}-listed.siskin")
+        precision = "int8" if runner.precision == SCREENED else runner.precision
+        model, listed = Path(f"{path}-{precision}.siskin"), Path(f"{path}-{precision}-listed.siskin")
         writer = self.cargo / "release/model"
         if newer(writer, model):
-            subprocess.run([writer, f"{path}.safetensors", runner.precision, model], check=True)
+            subprocess.run([writer, f"{path}.safetensors", precision, model], check=True)
+        if runner.precision == SCREENED:
+            screened = Path(f"{path}-int8-screened.siskin")
+            if newer(model, screened):
+                self.export("screen", "--model", model, "--out", screened)
+            return screened
         if not runner.shortlist:
             return model
         if newer(model, listed):

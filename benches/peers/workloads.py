@@ -92,11 +92,13 @@ class Runner:
 
 
 OURS = "siskin"
+# Ours with a screen, which only a sentence by itself, searched greedily over all tokens, makes use of.
+SCREENED = "int8 screened"
 # What a peer can do: precisions, decoders, shortlists, beams, and what its parallel runs are split into.
 PEERS = {
     OURS: dict(
         decoders=["self_attention", "ssru"], shortlist=True, beam=True, splits=["threads", "workers"],
-        precisions=["int8", "int4", "float32"],
+        precisions=["int8", SCREENED, "int4", "float32"],
     ),
     "ctranslate2": dict(shortlist=True, beam=True, splits=["threads", "workers"], precisions=["int8", "float32"]),
     "bergamot": dict(decoders=["self_attention", "ssru"], shortlist=True, beam=True, splits=["workers"], t5=False),
@@ -123,6 +125,8 @@ def runners(shape, workload):
                 for precision in precisions:
                     # Float32 is there to compare outputs with, once.
                     if precision == "float32" and len(precisions) > 1 and (listed or decoder == "ssru" or workload != "a"):
+                        continue
+                    if precision == SCREENED and (listed or load.beam > 1 or load.threads > 1):
                         continue
                     yield from (Runner(peer, precision, decoder, listed, split) for split in splits)
 
