@@ -5,16 +5,7 @@
 //! the vector code of the caller's instruction set.
 
 /// Lanes of every reduction.
-pub(super) const LANES: usize = 8;
-
-/// The lanes in the order in which [`combine`] meets them: it adds neighbours, then neighbouring sums, and so on.
-pub(super) const COMBINED: [usize; LANES] = [0, 4, 2, 6, 1, 5, 3, 7];
-
-/// The elements of a row of `width`, lane after lane in that order: as [`Kernels::scores`](super::Kernels::scores)
-/// takes them.
-pub fn lane_order(width: usize) -> impl Iterator<Item = usize> {
-    COMBINED.into_iter().flat_map(move |lane| (lane..width).step_by(LANES))
-}
+pub const LANES: usize = 8;
 
 /// Folds `x` into eight lanes that start as `first`.
 #[inline(always)]

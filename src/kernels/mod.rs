@@ -34,5 +34,5 @@ pub use activation::Activation;
 pub use attention::{Attention, RowIndex, Rows};
 pub use gemm::{Activations, Epilogue, Residual};
 pub use isa::Isa;
-pub use lanes::lane_order;
+pub use lanes::LANES;
 pub use table::{KernelName, Kernels};

@@ -8,9 +8,9 @@ use core::ops::Range;
 use half::f16;
 
 use super::gemm::{Product, Scales, columns_of};
-use super::{Activation, Activations, Attention, Epilogue, Isa, arch};
+use super::{Activation, Activations, Attention, Epilogue, Isa, LANES, arch};
 use crate::error::{Error, ErrorKind, Result};
-use crate::tensor::{ColumnsMut, I4_COLUMNS, I4Block, K_GROUP, Matrix, Panels};
+use crate::tensor::{ColumnsMut, I4_COLUMNS, I4Block, K_GROUP, Matrix, PANEL_ROWS, Panels};
 
 /// The kernels of one instruction set. All give the same bits (`docs/numerics.md`); they differ in speed.
 pub struct Kernels {
@@ -41,8 +41,8 @@ pub(super) struct GemmKernels {
     pub i4: Gemm<[i8; I4_COLUMNS], I4Block>,
     pub f16: Gemm<f32, f16>,
     pub f32: Gemm<f32, f32>,
-    /// That of [`Kernels::scores`].
-    pub scores: Gemm<f32, f32>,
+    /// [`Kernels::scores`].
+    pub scores: fn(&[f32], &[f32], usize, ColumnsMut<'_>),
 }
 
 /// A matrix product.
@@ -116,22 +116,15 @@ macro_rules! row_kernels {
 }
 
 /// The [`Gemm`] of an instruction set, compiled with its features, that multiplies by a [`Tile`](super::gemm::Tile):
-/// with so many row operands and panels at once, and so many panels where there is one row only. `laned` sums are
-/// those of [`Kernels::scores`].
+/// with so many row operands and panels at once, and so many panels where there is one row only.
 macro_rules! gemm_kernel {
-    ($isa:expr, $attribute:meta; $tile:ty [$rows:literal, $panels:literal, $single:literal]) => {
-        gemm_kernel!($isa, $attribute; $tile [$rows, $panels, $single], laned: false)
-    };
-    (
-        $isa:expr, $attribute:meta;
-        $tile:ty [$rows:literal, $panels:literal, $single:literal], laned: $laned:literal
-    ) => {{
+    ($isa:expr, $attribute:meta; $tile:ty [$rows:literal, $panels:literal, $single:literal]) => {{
         use $crate::kernels::gemm::{Product, Tile, gemm};
         use $crate::kernels::table::{Gemm, with_features};
         use $crate::tensor::{ColumnsMut, PANEL_ROWS};
         with_features! { $attribute;
             fn run(product: &Product<'_, <$tile as Tile>::Input, <$tile as Tile>::Weight>, out: ColumnsMut<'_>)
-                = gemm::<$tile, $rows, $panels, $single, $laned>;
+                = gemm::<$tile, $rows, $panels, $single>;
         }
         Gemm {
             run,
@@ -141,7 +134,18 @@ macro_rules! gemm_kernel {
         }
     }};
 }
-pub(super) use {gemm_kernel, row_kernels, with_features};
+
+/// The [`Kernels::scores`] of an instruction set, by [`Lanes`](super::gemm::Lanes).
+macro_rules! score_kernel {
+    ($attribute:meta; $tile:ty) => {{
+        $crate::kernels::table::with_features! { $attribute;
+            fn run(queries: &[f32], keys: &[f32], depth: usize, out: $crate::tensor::ColumnsMut<'_>)
+                = $crate::kernels::gemm::scores::<$tile>;
+        }
+        run
+    }};
+}
+pub(super) use {gemm_kernel, row_kernels, score_kernel, with_features};
 
 /// Which kernel computes a product: `gemm_i8i8f32/x86_64-avx2/4x16` is operation and element types (activation,
 /// weight, output), architecture and instruction set, rows and columns of the largest tile.
@@ -344,21 +348,19 @@ impl Kernels {
         }
     }
 
-    /// The query-key products of attention: `out` [M, N] `= queries * keysᵀ`, `queries` [M, K], the keys a matrix [N, K]
-    /// of `f32`. The elements of both are in [`lane_order`](super::lane_order), so that a product has the bits that
-    /// [`attend`](Self::attend) gives it.
+    /// The query-key products of attention: `out` [M, N] of `queries` [M, K] and N keys of K elements, in panels
+    /// [N / 8][K / 4]\[8\]\[4\] as int8 weights are. K is a multiple of [`LANES`]: rows of another length are filled up with
+    /// zeros. A product has the bits that [`attend`](Self::attend) gives it.
     ///
     /// # Panics
-    /// If a length does not fit, or the keys are not `f32`.
-    pub fn scores(&self, queries: &[f32], keys: &Matrix<'_>, out: &mut [f32]) {
-        let (n, depth, panels) = (keys.rows(), keys.columns(), 0..keys.panels());
-        let Panels::F32(weights) = keys.data() else { panic!("keys of {:?}", keys.dtype()) };
-        assert_eq!(queries.len() / depth, out.len() / n, "queries and rows of {n} scores");
-        assert_eq!(queries.len() % depth, 0, "queries of {depth}");
-        let (scales, epilogue) = (Scales::default(), &Epilogue::NONE);
-        let activate = self.rows.activate;
-        let product = Product { inputs: queries, weights, depth, scales, epilogue, activate, panels };
-        (self.gemm.scores.run)(&product, ColumnsMut::new(out, n));
+    /// If a length does not fit.
+    pub fn scores(&self, queries: &[f32], keys: &[f32], depth: usize, out: ColumnsMut<'_>) {
+        assert!(depth > 0 && depth.is_multiple_of(LANES), "rows of {depth}");
+        let (m, n) = (out.rows(), out.columns());
+        assert_eq!(Some(queries.len()), m.checked_mul(depth), "{m} queries of {depth}");
+        let places = n.checked_next_multiple_of(PANEL_ROWS);
+        assert_eq!(Some(keys.len()), places.and_then(|n| n.checked_mul(depth)), "{n} keys of {depth}");
+        (self.gemm.scores)(queries, keys, depth, out);
     }
 
     /// Softmax in place, over the whole of `x`.

@@ -3,8 +3,8 @@
 use core::ops::Range;
 
 use super::{Context, Linear, Norm};
-use crate::kernels::{Activations, Attention, Epilogue, lane_order};
-use crate::tensor::{ColumnsMut, Matrix, PANEL_ROWS, Panels};
+use crate::kernels::{Activations, Attention, Epilogue, LANES};
+use crate::tensor::{ColumnsMut, K_GROUP, Matrix, PANEL_ROWS, Panels};
 use crate::threads::MAX_THREADS;
 
 /// Queries that are computed together: what a product reads of keys and values serves all of them.
@@ -51,16 +51,21 @@ impl Heads {
         self.count * self.width
     }
 
+    /// Elements of a query or a key of a head, filled up with zeros to whole lanes.
+    fn key_width(&self) -> usize {
+        self.width.next_multiple_of(LANES)
+    }
+
     /// Elements of the keys and of the values of `rows` rows as panels, where the sentences that the rows are of have
     /// `padded_rows` when each is filled up to whole panels.
     pub fn panel_elements(&self, rows: usize, padded_rows: usize) -> (usize, usize) {
         let product = |a: usize, b: usize| self.count.saturating_mul(a).saturating_mul(b);
-        (product(self.width, padded_rows), product(self.width.next_multiple_of(PANEL_ROWS), rows))
+        (product(self.key_width(), padded_rows), product(self.width.next_multiple_of(PANEL_ROWS), rows))
     }
 
     /// Keys and values of a sentence, `rows` [n, stride] with both side by side from `offset` on, as the panels of
-    /// products: of each head the keys [n, width], their elements in [`lane_order`], and behind all of them the
-    /// transposed values [width, n].
+    /// products: of each head the keys as [`Kernels::scores`](crate::kernels::Kernels::scores) takes them, and behind
+    /// all of them the transposed values [width, n].
     pub fn pack(&self, rows: &[f32], stride: usize, offset: usize, panels: &mut [f32]) {
         let (width, n) = (self.width, rows.len() / stride);
         let (keys, values) = panels.split_at_mut(self.panel_elements(n, n.next_multiple_of(PANEL_ROWS)).0);
@@ -69,11 +74,16 @@ impl Heads {
         for (head, (keys, values)) in heads.enumerate() {
             let key = offset + head * width;
             for (rows, panel) in
-                rows.chunks(PANEL_ROWS * stride).zip(keys.chunks_exact_mut(PANEL_ROWS * width))
+                rows.chunks(PANEL_ROWS * stride).zip(keys.chunks_exact_mut(PANEL_ROWS * self.key_width()))
             {
-                for (elements, d) in panel.chunks_exact_mut(PANEL_ROWS).zip(lane_order(width)) {
-                    let keys = rows.chunks_exact(stride).map(|row| row[key + d]);
-                    elements.iter_mut().zip(keys).for_each(|(element, key)| *element = key);
+                for (first, four) in (0..).step_by(K_GROUP).zip(panel.chunks_exact_mut(PANEL_ROWS * K_GROUP))
+                {
+                    let len = width.saturating_sub(first).min(K_GROUP);
+                    for (row, elements) in rows.chunks_exact(stride).zip(four.chunks_exact_mut(K_GROUP)) {
+                        let (elements, rest) = elements.split_at_mut(len);
+                        elements.copy_from_slice(&row[key + first..][..len]);
+                        rest.fill(0.0);
+                    }
                 }
             }
             for (i, row) in rows.chunks_exact(stride).enumerate() {
@@ -86,13 +96,13 @@ impl Heads {
     }
 
     /// The keys and the values of head `head` of a sentence of `n` rows.
-    fn matrices<'a>(&self, panels: &'a [f32], n: usize, head: usize) -> [Matrix<'a>; 2] {
+    fn panels<'a>(&self, panels: &'a [f32], n: usize, head: usize) -> (&'a [f32], Matrix<'a>) {
         let (keys, values) = panels.split_at(self.panel_elements(n, n.next_multiple_of(PANEL_ROWS)).0);
-        let matrix = |rows, columns, all: &'a [f32]| {
+        let [keys, values] = [keys, values].map(|all| {
             let len = all.len() / self.count;
-            Matrix::new(rows, columns, Panels::F32(&all[head * len..][..len])).expect("panels of one head")
-        };
-        [matrix(n, self.width, keys), matrix(self.width, n, values)]
+            &all[head * len..][..len]
+        });
+        (keys, Matrix::new(self.width, n, Panels::F32(values)).expect("panels of one head"))
     }
 }
 
@@ -128,7 +138,7 @@ struct Part<'a> {
 
 /// Values that a thread has room for, where a row has at most `keys` keys.
 pub fn attention_scratch(heads: Heads, keys: usize) -> usize {
-    let block = keys.saturating_add(heads.width).saturating_mul(QUERY_BLOCK);
+    let block = keys.saturating_add(heads.key_width()).saturating_mul(QUERY_BLOCK);
     keys.saturating_mul(heads.count).max(block)
 }
 
@@ -249,16 +259,18 @@ impl Block<'_> {
         let Heads { count, width, scale } = self.heads;
         let Attended { panels, keys: n, position, .. } = self.attended;
         let m = self.out.len() / self.heads.inner();
-        let (query, scores) = scratch.split_at_mut(m * width);
+        let key_width = self.heads.key_width();
+        let (query, scores) = scratch.split_at_mut(m * key_width);
         let scores = &mut scores[..m * n]; // [M, n]
         let mut out = ColumnsMut::new(self.out, self.heads.inner());
         for head in 0..count {
-            for (query, row) in query.chunks_exact_mut(width).zip(self.queries.chunks(self.stride)) {
-                let row = &row[head * width..];
-                query.iter_mut().zip(lane_order(width)).for_each(|(element, d)| *element = row[d]);
+            for (query, row) in query.chunks_exact_mut(key_width).zip(self.queries.chunks(self.stride)) {
+                let (elements, rest) = query.split_at_mut(width);
+                elements.copy_from_slice(&row[head * width..][..width]);
+                rest.fill(0.0);
             }
-            let [keys, values] = self.heads.matrices(panels, n, head);
-            ctx.kernels.scores(query, &keys, scores);
+            let (keys, values) = self.heads.panels(panels, n, head);
+            ctx.kernels.scores(query, keys, key_width, ColumnsMut::new(scores, n));
             scores.iter_mut().for_each(|score| *score *= scale);
             if let Some(biases) = &self.biases {
                 for (i, scores) in scores.chunks_exact_mut(n).enumerate() {

@@ -7,8 +7,8 @@ use core::marker::PhantomData;
 use half::f16;
 
 use crate::kernels::Isa;
-use crate::kernels::gemm::{Int4, Nibbles, Tile};
-use crate::kernels::table::{GemmKernels, Kernels, RowKernels, gemm_kernel, row_kernels};
+use crate::kernels::gemm::{Int4, Lanes, Nibbles, Tile};
+use crate::kernels::table::{GemmKernels, Kernels, RowKernels, gemm_kernel, row_kernels, score_kernel};
 use crate::tensor::{I4Block, K_GROUP, PANEL_ROWS};
 
 pub(in crate::kernels) static ROWS: RowKernels = row_kernels!(inline);
@@ -21,7 +21,7 @@ pub(in crate::kernels) static PORTABLE: Kernels = Kernels {
         i4: gemm_kernel!(Isa::Portable, inline; Int4<Int8> [1, 1, 1]),
         f16: gemm_kernel!(Isa::Portable, inline; Float<f16> [2, 1, 2]),
         f32: gemm_kernel!(Isa::Portable, inline; Float<f32> [2, 1, 2]),
-        scores: gemm_kernel!(Isa::Portable, inline; Float<f32> [2, 1, 2], laned: true),
+        scores: score_kernel!(inline; Float<f32>),
     },
 };
 
@@ -116,7 +116,7 @@ impl<W: Widen> Tile for Float<W> {
     type Weight = W;
     type Sum = f32;
     const DEPTH: usize = 1;
-    type A = f32;
+    type A = [f32; 4];
     type W = [f32; PANEL_ROWS];
     type Acc = [f32; PANEL_ROWS];
 
@@ -126,9 +126,9 @@ impl<W: Widen> Tile for Float<W> {
     }
 
     #[inline(always)]
-    unsafe fn load_a(row: *const f32, _stride: usize) -> f32 {
+    unsafe fn load_a(row: *const f32, _stride: usize) -> Self::A {
         // SAFETY: the caller lets us read one element.
-        unsafe { row.read() }
+        unsafe { [row.read(); 4] }
     }
 
     #[inline(always)]
@@ -143,11 +143,33 @@ impl<W: Widen> Tile for Float<W> {
     }
 
     #[inline(always)]
-    unsafe fn multiply(mut acc: Self::Acc, a: f32, w: Self::W) -> Self::Acc {
-        for (acc, w) in acc.iter_mut().zip(w) {
-            *acc += a * w;
+    unsafe fn multiply(mut acc: Self::Acc, a: Self::A, w: Self::W) -> Self::Acc {
+        for i in 0..PANEL_ROWS {
+            acc[i] += a[i % 4] * w[i];
         }
         acc
+    }
+
+    #[inline(always)]
+    unsafe fn store(acc: Self::Acc, sums: *mut [f32; PANEL_ROWS], _stride: usize) {
+        // SAFETY: the caller lets us write it.
+        unsafe { *sums = acc };
+    }
+}
+
+impl Lanes for Float<f32> {
+    #[inline(always)]
+    unsafe fn load_four(row: *const f32) -> Self::A {
+        // SAFETY: the caller lets us read four elements.
+        unsafe { row.cast::<Self::A>().read() }
+    }
+
+    #[inline(always)]
+    unsafe fn product(a: Self::A, mut w: Self::W) -> Self::Acc {
+        for i in 0..PANEL_ROWS {
+            w[i] *= a[i % 4];
+        }
+        w
     }
 
     #[inline(always)]
@@ -157,9 +179,12 @@ impl<W: Widen> Tile for Float<W> {
     }
 
     #[inline(always)]
-    unsafe fn store(acc: Self::Acc, sums: *mut [f32; PANEL_ROWS], _stride: usize) {
-        // SAFETY: the caller lets us write it.
-        unsafe { *sums = acc };
+    unsafe fn combine(sums: [Self::Acc; 4]) -> Self::Acc {
+        let mut combined = [0.0; PANEL_ROWS];
+        for (combined, [a, b, c, d]) in combined.iter_mut().zip(sums.as_flattened().as_chunks().0) {
+            *combined = (a + c) + (b + d);
+        }
+        combined
     }
 }
 

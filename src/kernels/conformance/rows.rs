@@ -6,8 +6,8 @@
 
 use super::{EPSILON, Random, Unaligned, assert_same_bits, tables};
 use crate::kernels::lanes::dot;
-use crate::kernels::{Activation, Attention, Kernels, RowIndex, Rows, lane_order, reference};
-use crate::tensor::{Dtype, PackedMatrix};
+use crate::kernels::{Activation, Attention, Kernels, LANES, RowIndex, Rows, reference};
+use crate::tensor::{ColumnsMut, K_GROUP, PANEL_ROWS};
 
 const LENGTHS: [usize; 17] = [1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100, 127, 512, 1003];
 
@@ -337,16 +337,27 @@ fn scores_have_the_bits_of_the_row_kernel() {
     let mut random = Random(20);
     for _ in 0..60 {
         let (m, n, width) = (random.between(1, 11), random.between(1, 40), random.between(1, 70));
-        let [queries, keys] = [m, n].map(|rows| random.floats(rows * width, 2.0));
-        let laned = |rows: &[f32]| -> Vec<f32> {
-            rows.chunks(width).flat_map(|row| lane_order(width).map(|d| row[d])).collect()
+        let depth = width.next_multiple_of(LANES);
+        let [mut queries, mut keys] = [m, n].map(|rows| random.floats(rows * width, 2.0));
+        // All products of the first two are -0.
+        queries[..width].fill(-0.0);
+        keys[..width].iter_mut().for_each(|element| *element = element.abs());
+        let filled = |rows: &[f32]| -> Vec<f32> {
+            let zeros = vec![0.0; depth - width];
+            rows.chunks(width).flat_map(|row| [row, &zeros].concat()).collect()
         };
-        let panels = PackedMatrix::pack(Dtype::F32, n, width, &laned(&keys)).expect("finite keys");
+        let mut panels = vec![f32::NAN; n.next_multiple_of(PANEL_ROWS) * depth];
+        for (i, element) in filled(&keys).into_iter().enumerate() {
+            let ((key, k), (groups, group)) =
+                ((i / depth, i % depth), (depth / K_GROUP, PANEL_ROWS * K_GROUP));
+            let panel = key / PANEL_ROWS * groups + k / K_GROUP;
+            panels[panel * group + key % PANEL_ROWS * K_GROUP + k % K_GROUP] = element;
+        }
         let want: Vec<f32> =
             queries.chunks(width).flat_map(|q| keys.chunks(width).map(|k| dot(q, k))).collect();
         for kernels in tables() {
             let mut got = vec![f32::NAN; m * n];
-            kernels.scores(&laned(&queries), &panels.view(), &mut got);
+            kernels.scores(&filled(&queries), &panels, depth, ColumnsMut::new(&mut got, n));
             assert_same_bits(&got, &want, &format!("{kernels:?}: {m} x {n} x {width}"));
         }
     }

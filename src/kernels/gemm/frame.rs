@@ -18,9 +18,7 @@ use core::ops::Range;
 
 use super::{Epilogue, Residual};
 use crate::kernels::activation::{Activation, activate};
-#[cfg(doc)]
-use crate::kernels::lane_order;
-use crate::kernels::lanes::{COMBINED, LANES};
+use crate::kernels::lanes::LANES;
 use crate::tensor::{ColumnsMut, K_GROUP, PANEL_ROWS};
 
 /// The inner kernel of one instruction set for one pair of element types.
@@ -71,12 +69,6 @@ pub(in crate::kernels) trait Tile {
     /// They must be readable.
     unsafe fn load_w(panel: *const Self::Weight) -> Self::W;
 
-    /// `a + b`, for sums in lanes: there are tiles that have none.
-    unsafe fn add(a: Self::Acc, _b: Self::Acc) -> Self::Acc {
-        debug_assert!(false, "a tile without sums in lanes");
-        a
-    }
-
     /// `acc + a * w`.
     unsafe fn multiply(acc: Self::Acc, a: Self::A, w: Self::W) -> Self::Acc;
 
@@ -89,6 +81,28 @@ pub(in crate::kernels) trait Tile {
     /// Asks for the weights of a step that are `ahead` bytes behind `weights`; they need not exist.
     #[inline(always)]
     fn prefetch(_weights: *const Self::Weight, _ahead: usize) {}
+}
+
+/// A tile of floats that can also take the sums of [`dot`](crate::kernels::lanes::dot). There `A` is four elements of a
+/// row, `W` four of each of two rows, and `Acc` four lanes of each of two sums.
+///
+/// # Safety
+/// As [`Tile`].
+pub(in crate::kernels) trait Lanes: Tile<Input = f32, Weight = f32, Sum = f32> {
+    /// Loads four elements.
+    ///
+    /// # Safety
+    /// They must be readable.
+    unsafe fn load_four(row: *const f32) -> Self::A;
+
+    /// `a * w`.
+    unsafe fn product(a: Self::A, w: Self::W) -> Self::Acc;
+
+    /// `a + b`.
+    unsafe fn add(a: Self::Acc, b: Self::Acc) -> Self::Acc;
+
+    /// Eight sums `(0 + 2) + (1 + 3)` of four lanes.
+    unsafe fn combine(sums: [Self::Acc; 4]) -> Self::Acc;
 }
 
 /// Greatest [`Tile::ROWS`].
@@ -211,19 +225,12 @@ impl Sum for f32 {
 }
 
 /// A product, in tiles of R row operands by P panels. A single row is multiplied by V accumulators: V parts of one
-/// panel where sums may be taken in parts, which reads the weights in the order of memory, else V panels. `LANED`
-/// sums are taken as [`dot`](crate::kernels::lanes::dot) takes them, of elements in [`lane_order`].
+/// panel where sums may be taken in parts, which reads the weights in the order of memory, else V panels.
 ///
 /// # Safety
 /// The CPU must have the instruction set of `T`.
 #[inline(always)]
-pub(in crate::kernels) unsafe fn gemm<
-    T: Tile,
-    const R: usize,
-    const P: usize,
-    const V: usize,
-    const LANED: bool,
->(
+pub(in crate::kernels) unsafe fn gemm<T: Tile, const R: usize, const P: usize, const V: usize>(
     product: &Product<'_, T::Input, T::Weight>,
     mut out: ColumnsMut<'_>,
 ) {
@@ -243,15 +250,15 @@ pub(in crate::kernels) unsafe fn gemm<
             return;
         }
         while out.rows() == 1 && end - panel >= V {
-            panel_block::<T, 1, V, LANED>(product, panel, &mut out);
+            panel_block::<T, 1, V>(product, panel, &mut out);
             panel += V;
         }
         while P > 1 && end - panel >= P {
-            panel_block::<T, R, P, LANED>(product, panel, &mut out);
+            panel_block::<T, R, P>(product, panel, &mut out);
             panel += P;
         }
         while panel < end {
-            panel_block::<T, R, 1, LANED>(product, panel, &mut out);
+            panel_block::<T, R, 1>(product, panel, &mut out);
             panel += 1;
         }
     }
@@ -259,7 +266,7 @@ pub(in crate::kernels) unsafe fn gemm<
 
 /// All rows of the P panels from `panel` on.
 #[inline(always)]
-unsafe fn panel_block<T: Tile, const R: usize, const P: usize, const LANED: bool>(
+unsafe fn panel_block<T: Tile, const R: usize, const P: usize>(
     product: &Product<'_, T::Input, T::Weight>,
     panel: usize,
     out: &mut ColumnsMut<'_>,
@@ -286,13 +293,13 @@ unsafe fn panel_block<T: Tile, const R: usize, const P: usize, const LANED: bool
         // SAFETY: the caller's promise.
         let done = unsafe {
             if left >= R * T::ROWS {
-                tile::<T, R, P, LANED>(inputs, left, weights, depth, ahead, sums)
+                tile::<T, R, P>(inputs, left, weights, depth, ahead, sums)
             } else if R > 4 && left >= 4 * T::ROWS {
-                tile::<T, 4, P, LANED>(inputs, left, weights, depth, ahead, sums)
+                tile::<T, 4, P>(inputs, left, weights, depth, ahead, sums)
             } else if left >= 2 * T::ROWS {
-                tile::<T, 2, P, LANED>(inputs, left, weights, depth, ahead, sums)
+                tile::<T, 2, P>(inputs, left, weights, depth, ahead, sums)
             } else {
-                tile::<T, 1, P, LANED>(inputs, left, weights, depth, ahead, sums)
+                tile::<T, 1, P>(inputs, left, weights, depth, ahead, sums)
             }
         };
         finish::<T, P>(product, (row, panel), &sums[..done], out);
@@ -303,7 +310,7 @@ unsafe fn panel_block<T: Tile, const R: usize, const P: usize, const LANED: bool
 /// One tile: `sums[row][panel]` of the first `R * T::ROWS` of the `left` rows of `inputs`; a lone last row makes an
 /// operand of its own. Returns the number of rows.
 #[inline(always)]
-unsafe fn tile<T: Tile, const R: usize, const P: usize, const LANED: bool>(
+unsafe fn tile<T: Tile, const R: usize, const P: usize>(
     inputs: &[T::Input],
     left: usize,
     weights: &[T::Weight],
@@ -311,10 +318,7 @@ unsafe fn tile<T: Tile, const R: usize, const P: usize, const LANED: bool>(
     ahead: Ahead,
     sums: &mut [[[T::Sum; PANEL_ROWS]; P]],
 ) -> usize {
-    const {
-        assert!(R * T::ROWS <= MAX_TILE_ROWS && T::DEPTH <= MAX_DEPTH);
-        assert!(!LANED || T::ROWS == 1 && T::DEPTH == 1);
-    };
+    const { assert!(R * T::ROWS <= MAX_TILE_ROWS && T::DEPTH <= MAX_DEPTH) };
     let rows = left.min(R * T::ROWS);
     assert!(rows > (R - 1) * T::ROWS && sums.len() >= R * T::ROWS);
     assert!(inputs.len() >= rows * depth && weights.len() == P * T::PANEL_WIDTH * depth);
@@ -328,11 +332,7 @@ unsafe fn tile<T: Tile, const R: usize, const P: usize, const LANED: bool>(
         let operands =
             Operands { a, stride: depth, second, w, lane_a: 0, lane_w: depth, step: T::DEPTH, ahead };
         let mut acc = [[T::zero(); P]; R];
-        if LANED {
-            acc = laned_tile::<T, R, P>(&operands, depth);
-        } else {
-            steps::<T, R, P>(&mut acc, &operands, whole);
-        }
+        steps::<T, R, P>(&mut acc, &operands, whole);
         if T::DEPTH > T::Sum::K_PADDING && whole < depth {
             let left = depth - whole;
             let mut a = [T::Input::default(); MAX_TILE_ROWS * MAX_DEPTH];
@@ -355,40 +355,6 @@ unsafe fn tile<T: Tile, const R: usize, const P: usize, const LANED: bool>(
         }
     }
     rows
-}
-
-/// The sums of a tile of `depth` elements in [`lane_order`], each lane's taken for itself, and then neighbours added.
-///
-/// # Safety
-/// As [`steps`], and one row must be an operand.
-#[inline(always)]
-unsafe fn laned_tile<T: Tile, const R: usize, const P: usize>(
-    operands: &Operands<T::Input, T::Weight>,
-    depth: usize,
-) -> [[T::Acc; P]; R] {
-    // SAFETY: the caller's promise; the lanes' lengths add up to `depth`.
-    unsafe {
-        // Sums of one, two and four lanes that wait for their neighbours, and of all eight.
-        let mut waiting = [[[T::zero(); P]; R]; 4];
-        let mut first = 0;
-        for (i, lane) in COMBINED.into_iter().enumerate() {
-            let len = depth.saturating_sub(lane).div_ceil(LANES);
-            let mut sums = [[T::zero(); P]; R];
-            let (a, w) = (operands.a.add(first), operands.w.add(first * T::PANEL_WIDTH));
-            steps::<T, R, P>(&mut sums, &Operands { a, w, ..*operands }, len);
-            first += len;
-            let pairs = i.trailing_ones() as usize;
-            for neighbours in &waiting[..pairs] {
-                for (sums, neighbours) in sums.iter_mut().zip(neighbours) {
-                    for (sum, neighbour) in sums.iter_mut().zip(neighbours) {
-                        *sum = T::add(*neighbour, *sum);
-                    }
-                }
-            }
-            waiting[pairs] = sums;
-        }
-        waiting[3]
-    }
 }
 
 /// `body` for every i < n <= 8, written out: the compiler leaves large bodies in a loop, which would keep the
@@ -500,7 +466,7 @@ unsafe fn row_by_panel<T: Tile, const C: usize>(
     if whole < depth {
         // SAFETY: the caller's promise.
         unsafe {
-            tile::<T, 1, 1, false>(
+            tile::<T, 1, 1>(
                 &input[whole..],
                 1,
                 &weights[T::PANEL_WIDTH * whole..],
@@ -595,4 +561,60 @@ fn filled_up(x: &[f32]) -> [f32; PANEL_ROWS] {
 #[inline(never)]
 fn store_some(values: &[f32; PANEL_ROWS], out: &mut [f32]) {
     out.copy_from_slice(&values[..out.len()]);
+}
+
+/// The sums of [`Kernels::scores`](crate::kernels::Kernels::scores): 8 keys of a query at a time, first four lanes of
+/// each and then the others: so many sums fit the registers of every instruction set.
+///
+/// # Safety
+/// The CPU must have the instruction set of `T`.
+#[inline(always)]
+pub(in crate::kernels) unsafe fn scores<T: Lanes>(
+    queries: &[f32],
+    keys: &[f32],
+    depth: usize,
+    mut out: ColumnsMut<'_>,
+) {
+    const HALF: usize = LANES / 2;
+    const { assert!(T::ROWS == 1 && T::DEPTH == 1 && HALF == 4) };
+    assert!(depth > 0 && depth.is_multiple_of(LANES));
+    for (panel, keys) in keys.chunks_exact(PANEL_ROWS * depth).enumerate() {
+        for (row, query) in queries.chunks_exact(depth).enumerate() {
+            let (query, keys) = (query.as_ptr(), keys.as_ptr());
+            let mut sums = [0.0; PANEL_ROWS];
+            // SAFETY: all offsets are below `depth` and `PANEL_ROWS * depth`, the lengths of the chunks, which are
+            // whole lanes, and `store` writes one row. The instruction set is the caller's promise.
+            unsafe {
+                let mut halves = [[T::zero(); 4]; 2];
+                for (sums, first) in halves.iter_mut().zip([0, HALF]) {
+                    let four = T::load_four(query.add(first));
+                    for (pair, sum) in sums.iter_mut().enumerate() {
+                        *sum = T::product(four, T::load_w(keys.add(first * PANEL_ROWS + pair * LANES)));
+                    }
+                    for k in (LANES + first..depth).step_by(LANES) {
+                        let four = T::load_four(query.add(k));
+                        for (pair, sum) in sums.iter_mut().enumerate() {
+                            let keys = T::load_w(keys.add(k * PANEL_ROWS + pair * LANES));
+                            *sum = T::multiply(*sum, four, keys);
+                        }
+                    }
+                }
+                let [mut lanes, others] = halves;
+                for (lanes, others) in lanes.iter_mut().zip(others) {
+                    *lanes = T::add(*lanes, others);
+                }
+                // `dot` begins its lanes with 0. That shows where all products are -0, and nowhere else: so 0 is added
+                // here, once.
+                T::store(T::add(T::combine(lanes), T::zero()), &mut sums, 1);
+            }
+            let out = &mut out.row_mut(row)[panel * PANEL_ROWS..];
+            match out.first_chunk_mut() {
+                Some(out) => *out = sums,
+                None => {
+                    let sums = sums;
+                    store_some(&sums, out);
+                }
+            }
+        }
+    }
 }

@@ -7,7 +7,7 @@ use core::ops::Range;
 
 use super::Activation;
 use crate::tensor::K_GROUP;
-pub(super) use frame::{Product, Scales, Tile, gemm};
+pub(super) use frame::{Lanes, Product, Scales, Tile, gemm, scores};
 pub(super) use int4::{Int4, Nibbles};
 
 /// The inputs of a product: M rows of K.

@@ -34,8 +34,8 @@ unsafe fn gemm_by_rows(product: &Product<'_, i8, i8>, out: ColumnsMut<'_>) {
     // SAFETY: the caller's promise.
     unsafe {
         match out.rows() {
-            1 => gemm::<dotprod::Int8, 1, 1, 2, false>(product, out),
-            _ => gemm::<Int8, 4, 1, 1, false>(product, out),
+            1 => gemm::<dotprod::Int8, 1, 1, 2>(product, out),
+            _ => gemm::<Int8, 4, 1, 1>(product, out),
         }
     }
 }

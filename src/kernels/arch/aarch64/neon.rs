@@ -9,8 +9,8 @@ use core::marker::PhantomData;
 use half::f16;
 
 use crate::kernels::Isa;
-use crate::kernels::gemm::{Int4, Nibbles, Product, Tile, gemm};
-use crate::kernels::table::{Gemm, GemmKernels, Kernels, gemm_kernel, with_features};
+use crate::kernels::gemm::{Int4, Lanes, Nibbles, Product, Tile, gemm};
+use crate::kernels::table::{Gemm, GemmKernels, Kernels, gemm_kernel, score_kernel, with_features};
 use crate::tensor::{ColumnsMut, I4Block, K_GROUP, PANEL_ROWS};
 
 pub(in crate::kernels) static NEON: Kernels = Kernels {
@@ -25,7 +25,7 @@ pub(super) const GEMM: GemmKernels = GemmKernels {
     i4: gemm_kernel!(Isa::Neon, target_feature(enable = "neon"); Int4<Int8<1>> [4, 1, 1]),
     f16: gemm_kernel!(Isa::Neon, target_feature(enable = "neon"); Float<f16> [4, 2, 4]),
     f32: gemm_kernel!(Isa::Neon, target_feature(enable = "neon"); Float<f32> [4, 2, 4]),
-    scores: gemm_kernel!(Isa::Neon, target_feature(enable = "neon"); Float<f32> [4, 2, 4], laned: true),
+    scores: score_kernel!(target_feature(enable = "neon"); Float<f32>),
 };
 
 with_features! { target_feature(enable = "neon");
@@ -41,8 +41,8 @@ unsafe fn gemm_by_rows(product: &Product<'_, i8, i8>, out: ColumnsMut<'_>) {
     // SAFETY: the caller's promise.
     unsafe {
         match out.rows() {
-            1 => gemm::<Int8<2>, 1, 1, 2, false>(product, out),
-            _ => gemm::<Int8<1>, 4, 1, 1, false>(product, out),
+            1 => gemm::<Int8<2>, 1, 1, 2>(product, out),
+            _ => gemm::<Int8<1>, 4, 1, 1>(product, out),
         }
     }
 }
@@ -293,12 +293,6 @@ impl<W: Load> Tile for Float<W> {
     }
 
     #[inline(always)]
-    unsafe fn add(a: Self::Acc, b: Self::Acc) -> Self::Acc {
-        // SAFETY: NEON is the caller's promise.
-        unsafe { [vaddq_f32(a[0], b[0]), vaddq_f32(a[1], b[1])] }
-    }
-
-    #[inline(always)]
     unsafe fn store(acc: Self::Acc, sums: *mut [f32; PANEL_ROWS], _stride: usize) {
         // SAFETY: the caller lets us write 8 sums; NEON is its promise.
         unsafe {
@@ -310,5 +304,37 @@ impl<W: Load> Tile for Float<W> {
     #[inline(always)]
     fn prefetch(panel: *const W, ahead: usize) {
         prefetch(panel.cast(), ahead);
+    }
+}
+
+impl Lanes for Float<f32> {
+    #[inline(always)]
+    unsafe fn load_four(row: *const f32) -> Self::A {
+        // SAFETY: the caller lets us read four elements; NEON is its promise.
+        unsafe { vld1q_f32(row) }
+    }
+
+    #[inline(always)]
+    unsafe fn product(a: Self::A, w: Self::W) -> Self::Acc {
+        // SAFETY: NEON is the caller's promise.
+        unsafe { [vmulq_f32(a, w[0]), vmulq_f32(a, w[1])] }
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: Self::Acc, b: Self::Acc) -> Self::Acc {
+        // SAFETY: NEON is the caller's promise.
+        unsafe { [vaddq_f32(a[0], b[0]), vaddq_f32(a[1], b[1])] }
+    }
+
+    #[inline(always)]
+    unsafe fn combine(sums: [Self::Acc; 4]) -> Self::Acc {
+        // SAFETY: NEON is the caller's promise.
+        unsafe {
+            let halves = |[x, y]: Self::Acc| {
+                let low = vcombine_f32(vget_low_f32(x), vget_low_f32(y));
+                vaddq_f32(low, vcombine_f32(vget_high_f32(x), vget_high_f32(y)))
+            };
+            [vpaddq_f32(halves(sums[0]), halves(sums[1])), vpaddq_f32(halves(sums[2]), halves(sums[3]))]
+        }
     }
 }

@@ -8,8 +8,8 @@ use core::marker::PhantomData;
 use half::f16;
 
 use crate::kernels::Isa;
-use crate::kernels::gemm::{Int4, Nibbles, Tile};
-use crate::kernels::table::{GemmKernels, Kernels, gemm_kernel};
+use crate::kernels::gemm::{Int4, Lanes, Nibbles, Tile};
+use crate::kernels::table::{GemmKernels, Kernels, gemm_kernel, score_kernel};
 use crate::tensor::{I4Block, K_GROUP, PANEL_ROWS};
 
 pub(in crate::kernels) static WASM_SIMD128: Kernels = Kernels {
@@ -21,7 +21,7 @@ pub(in crate::kernels) static WASM_SIMD128: Kernels = Kernels {
         i4: gemm_kernel!(Isa::WasmSimd128, target_feature(enable = "simd128"); Int4<Int8> [2, 1, 1]),
         f16: gemm_kernel!(Isa::WasmSimd128, target_feature(enable = "simd128"); Float<f16> [4, 1, 4]),
         f32: gemm_kernel!(Isa::WasmSimd128, target_feature(enable = "simd128"); Float<f32> [4, 1, 4]),
-        scores: gemm_kernel!(Isa::WasmSimd128, target_feature(enable = "simd128"); Float<f32> [4, 1, 4], laned: true),
+        scores: score_kernel!(target_feature(enable = "simd128"); Float<f32>),
     },
 };
 
@@ -188,16 +188,36 @@ impl<W: Load> Tile for Float<W> {
     }
 
     #[inline(always)]
-    unsafe fn add(a: Self::Acc, b: Self::Acc) -> Self::Acc {
-        [f32x4_add(a[0], b[0]), f32x4_add(a[1], b[1])]
-    }
-
-    #[inline(always)]
     unsafe fn store(acc: Self::Acc, sums: *mut [f32; PANEL_ROWS], _stride: usize) {
         // SAFETY: the caller lets us write 8 sums.
         unsafe {
             v128_store(sums.cast(), acc[0]);
             v128_store(sums.cast::<v128>().add(1), acc[1]);
         }
+    }
+}
+
+impl Lanes for Float<f32> {
+    #[inline(always)]
+    unsafe fn load_four(row: *const f32) -> Self::A {
+        // SAFETY: the caller lets us read four elements.
+        unsafe { v128_load(row.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn product(a: Self::A, w: Self::W) -> Self::Acc {
+        [f32x4_mul(a, w[0]), f32x4_mul(a, w[1])]
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: Self::Acc, b: Self::Acc) -> Self::Acc {
+        [f32x4_add(a[0], b[0]), f32x4_add(a[1], b[1])]
+    }
+
+    #[inline(always)]
+    unsafe fn combine(sums: [Self::Acc; 4]) -> Self::Acc {
+        let halves = |[x, y]: Self::Acc| f32x4_add(i64x2_shuffle::<0, 2>(x, y), i64x2_shuffle::<1, 3>(x, y));
+        let quarters = |x, y| f32x4_add(i32x4_shuffle::<0, 2, 4, 6>(x, y), i32x4_shuffle::<1, 3, 5, 7>(x, y));
+        [quarters(halves(sums[0]), halves(sums[1])), quarters(halves(sums[2]), halves(sums[3]))]
     }
 }

@@ -8,8 +8,8 @@ use core::marker::PhantomData;
 use half::f16;
 
 use crate::kernels::Isa;
-use crate::kernels::gemm::{Int4, Nibbles, Tile};
-use crate::kernels::table::{GemmKernels, Kernels, RowKernels, gemm_kernel, row_kernels};
+use crate::kernels::gemm::{Int4, Lanes, Nibbles, Tile};
+use crate::kernels::table::{GemmKernels, Kernels, RowKernels, gemm_kernel, row_kernels, score_kernel};
 use crate::tensor::{I4Block, K_GROUP, PANEL_ROWS};
 
 pub(super) static ROWS: RowKernels = row_kernels!(target_feature(enable = "avx2,f16c"));
@@ -31,7 +31,7 @@ pub(super) const GEMM: GemmKernels = GemmKernels {
     i4: gemm_kernel!(Isa::Avx2, target_feature(enable = "avx2"); Int4<Int8> [2, 2, 2]),
     f16: gemm_kernel!(Isa::Avx2, target_feature(enable = "avx2,f16c"); Float<f16> [4, 2, 8]),
     f32: gemm_kernel!(Isa::Avx2, target_feature(enable = "avx2"); Float<f32> [4, 2, 8]),
-    scores: gemm_kernel!(Isa::Avx2, target_feature(enable = "avx2"); Float<f32> [4, 2, 8], laned: true),
+    scores: score_kernel!(target_feature(enable = "avx2"); Float<f32>),
 };
 
 /// Four elements, repeated over a register.
@@ -319,12 +319,6 @@ impl<W: Load> Tile for Float<W> {
     }
 
     #[inline(always)]
-    unsafe fn add(a: Self::Acc, b: Self::Acc) -> Self::Acc {
-        // SAFETY: AVX is the caller's promise.
-        unsafe { _mm256_add_ps(a, b) }
-    }
-
-    #[inline(always)]
     unsafe fn store(acc: Self::Acc, sums: *mut [f32; PANEL_ROWS], _stride: usize) {
         // SAFETY: the caller lets us write 8 sums; AVX is its promise.
         unsafe { _mm256_storeu_ps(sums.cast(), acc) };
@@ -333,5 +327,41 @@ impl<W: Load> Tile for Float<W> {
     #[inline(always)]
     fn prefetch(panel: *const W, ahead: usize) {
         prefetch(panel.cast(), ahead);
+    }
+}
+
+impl Lanes for Float<f32> {
+    #[inline(always)]
+    unsafe fn load_four(row: *const f32) -> Self::A {
+        // SAFETY: the caller lets us read four elements; AVX is its promise.
+        unsafe { _mm256_set_m128(_mm_loadu_ps(row), _mm_loadu_ps(row)) }
+    }
+
+    #[inline(always)]
+    unsafe fn product(a: __m256, w: __m256) -> __m256 {
+        // SAFETY: AVX is the caller's promise.
+        unsafe { _mm256_mul_ps(a, w) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: Self::Acc, b: Self::Acc) -> Self::Acc {
+        // SAFETY: AVX is the caller's promise.
+        unsafe { _mm256_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn combine(sums: [Self::Acc; 4]) -> Self::Acc {
+        // SAFETY: AVX2 is the caller's promise.
+        unsafe {
+            let halves = |x, y| {
+                let (x, y) = (_mm256_castps_pd(x), _mm256_castps_pd(y));
+                let (low, high) = (_mm256_unpacklo_pd(x, y), _mm256_unpackhi_pd(x, y));
+                _mm256_add_ps(_mm256_castpd_ps(low), _mm256_castpd_ps(high))
+            };
+            let (x, y) = (halves(sums[0], sums[1]), halves(sums[2], sums[3]));
+            let sums = _mm256_add_ps(_mm256_shuffle_ps::<0x88>(x, y), _mm256_shuffle_ps::<0xDD>(x, y));
+            // The sums 0, 2, 4, 6, 1, 3, 5, 7.
+            _mm256_permutevar8x32_ps(sums, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
+        }
     }
 }
