@@ -1,8 +1,9 @@
 //! The memory of a session.
 
 use alloc::vec::Vec;
+use core::ops::{Deref, DerefMut};
 
-use super::plan::Plan;
+use super::plan::{LINE, Plan};
 use super::spec::{ModelSpec, Positions};
 use super::weights::Side;
 use crate::error::Result;
@@ -18,7 +19,7 @@ pub(super) struct Buffers {
     pub attention: Vec<f32>,
     pub attention_room: usize,
     pub biases: Vec<f32>,
-    pub memory: Vec<Vec<f32>>,
+    pub memory: Vec<Aligned>,
     pub history: Vec<Vec<f32>>,
     pub alignments: Vec<f32>,
     pub positions: PositionCodes,
@@ -30,17 +31,11 @@ impl Buffers {
     /// # Errors
     /// As [`Plan::zeroed`].
     pub fn new(spec: &ModelSpec, plan: &Plan) -> Result<Self> {
-        let layers = |count| {
-            let mut layers = Vec::with_capacity(plan.layers);
-            for _ in 0..plan.layers {
-                layers.push(plan.zeroed(count)?);
-            }
-            Ok(layers)
-        };
+        let layers = 0..plan.layers;
         Ok(Self {
             // The largest first: a heap without an operating system under it may have room for them in one place only.
-            history: layers(plan.history)?,
-            memory: layers(plan.memory)?,
+            history: layers.clone().map(|_| plan.zeroed(plan.history)).collect::<Result<_>>()?,
+            memory: layers.map(|_| plan.zeroed(plan.memory).map(Aligned::from)).collect::<Result<_>>()?,
             x: plan.zeroed(plan.stream)?,
             normed: plan.zeroed(plan.stream)?,
             wide: plan.zeroed(plan.wide)?,
@@ -56,6 +51,34 @@ impl Buffers {
             alignments: plan.zeroed(plan.alignments)?,
             positions: PositionCodes::new(spec, plan)?,
         })
+    }
+}
+
+/// Numbers that begin with a cache line, so that no register is loaded from two.
+pub(super) struct Aligned {
+    numbers: Vec<f32>,
+    first: usize,
+}
+
+impl From<Vec<f32>> for Aligned {
+    /// At most [`LINE`] of the `numbers` are left out in front.
+    fn from(numbers: Vec<f32>) -> Self {
+        let first = numbers.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
+        Self { numbers, first }
+    }
+}
+
+impl Deref for Aligned {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.numbers[self.first..]
+    }
+}
+
+impl DerefMut for Aligned {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.numbers[self.first..]
     }
 }
 

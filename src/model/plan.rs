@@ -53,6 +53,9 @@ pub enum Alignment {
     Drop,
 }
 
+/// Numbers in a cache line.
+pub(super) const LINE: usize = 16;
+
 /// The buffers of a session, in elements. Sizes that the target cannot address saturate, so that [`Plan::zeroed`]
 /// refuses them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,7 +78,7 @@ pub(super) struct Plan {
     pub attention_scratch: usize,
     /// Biases of attention by distance [H, distances].
     pub biases: usize,
-    /// Keys and values of a memory as panels, one decoder layer.
+    /// Keys and values of a memory as panels, one decoder layer, and [`LINE`] to begin with a cache line.
     pub memory: usize,
     /// Keys and values, or cells, of what was written, one decoder layer.
     pub history: usize,
@@ -205,7 +208,7 @@ impl Plan {
                 Positions::Relative { .. } => product([spec.heads, distances]),
                 _ => 0,
             },
-            memory: keys.saturating_add(values),
+            memory: keys.saturating_add(values).saturating_add(LINE),
             history,
             ancestry,
             logits: product([rows, columns]).max(product([verified, PANEL_ROWS])),
