@@ -31,11 +31,10 @@ impl Buffers {
     /// # Errors
     /// As [`Plan::zeroed`].
     pub fn new(spec: &ModelSpec, plan: &Plan) -> Result<Self> {
-        let layers = 0..plan.layers;
         Ok(Self {
             // The largest first: a heap without an operating system under it may have room for them in one place only.
-            history: layers.clone().map(|_| plan.zeroed(plan.history)).collect::<Result<_>>()?,
-            memory: layers.map(|_| plan.zeroed(plan.memory).map(Aligned::from)).collect::<Result<_>>()?,
+            history: layers(plan, plan.history)?,
+            memory: layers(plan, plan.memory)?,
             x: plan.zeroed(plan.stream)?,
             normed: plan.zeroed(plan.stream)?,
             wide: plan.zeroed(plan.wide)?,
@@ -52,6 +51,15 @@ impl Buffers {
             positions: PositionCodes::new(spec, plan)?,
         })
     }
+}
+
+/// `count` zeros for each layer.
+fn layers<T: From<Vec<f32>>>(plan: &Plan, count: usize) -> Result<Vec<T>> {
+    let mut layers = Vec::with_capacity(plan.layers);
+    for _ in 0..plan.layers {
+        layers.push(plan.zeroed(count)?.into());
+    }
+    Ok(layers)
 }
 
 /// Numbers that begin with a cache line, so that no register is loaded from two.

@@ -3,6 +3,7 @@
 use alloc::format;
 use alloc::vec::Vec;
 
+use super::buffers::Aligned;
 use super::spec::{Autoregression, ModelSpec, Positions, Presence};
 use super::verification::ENOUGH;
 use crate::error::{Error, ErrorKind, Result};
@@ -263,7 +264,7 @@ impl Plan {
         let integers = [(2, self.ancestry), (3, self.rows), (1, self.tokens), (2, self.batch + 1)];
         let words: u64 =
             floats.iter().chain(&integers).map(|&(count, size)| count as u64 * size as u64).sum();
-        let lists = 2 * self.layers * size_of::<Vec<f32>>();
+        let lists = self.layers * (size_of::<Vec<f32>>() + size_of::<Aligned>());
         let starts = (self.rows + 1) * size_of::<usize>();
         let listing = self.listing.map_or(0, |listing| listing.bytes(self.batch));
         let noted = self.listing.map_or(0, |listing| product([self.verified, 4 * listing.columns + 8]));
