@@ -98,6 +98,14 @@ fn the_best_token_is_that_of_the_whole_projection() {
 }
 
 #[test]
+fn tokens_that_are_excepted_must_be_in_the_vocabulary() {
+    let (_, spec) = families().remove(0);
+    let model = open(&with_screen(&random_model(&spec, 5, Dtype::I8)));
+    let error = session(&model, 1).step_highest(&[1], &[0], &[VOCABULARY as u32]).expect_err("no such token");
+    assert_eq!(error.kind(), ErrorKind::Vocabulary);
+}
+
+#[test]
 fn tokens_without_scores_are_those_with() {
     let (_, spec) = families().remove(0);
     let plain = open(&random_model(&spec, 8, Dtype::I8));

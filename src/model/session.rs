@@ -137,10 +137,7 @@ impl Session {
     /// `except` any numbers.
     ///
     /// # Errors
-    /// As [`step`](Self::step).
-    ///
-    /// # Panics
-    /// If a token of `except` is not in the vocabulary.
+    /// As [`step`](Self::step), also for a token of `except` that is not in the vocabulary.
     pub fn step_highest(&mut self, tokens: &[u32], parents: &[u32], except: &[u32]) -> Result<&mut [f32]> {
         self.step_for(tokens, parents, Some(except))
     }
@@ -149,6 +146,7 @@ impl Session {
         let spec = self.model.spec();
         let (known, steps) = (self.hypotheses.len(), self.hypotheses.steps());
         check_step(tokens, parents, known, steps, &self.shape, spec)?;
+        check_target(except.unwrap_or_default(), spec)?;
         let (ctx, weights) = (self.model.context(&self.pool), &self.model.weights);
         let Self { sources, hypotheses, buffers, output, .. } = self;
         output.verify(&ctx, &weights.output, &mut buffers.quantized, ENOUGH);
@@ -273,14 +271,20 @@ pub(crate) fn check_step(
     if let Some(parent) = parents.iter().find(|&&parent| parent as usize >= known) {
         return invalid(format!("parent {parent}; the step before had {known} rows"));
     }
-    if let Some(token) = tokens.iter().find(|&&token| token as usize >= spec.target_vocabulary) {
-        return Err(not_in_vocabulary("target", *token, spec.target_vocabulary));
-    }
+    check_target(tokens, spec)?;
     if steps == shape.target_length {
         let message = format!("the session was made for targets of {} tokens", shape.target_length);
         return Err(Error::new(ErrorKind::InputTooLong, message));
     }
     Ok(())
+}
+
+/// The `tokens` are in the target vocabulary.
+fn check_target(tokens: &[u32], spec: &ModelSpec) -> Result<()> {
+    match tokens.iter().find(|&&token| token as usize >= spec.target_vocabulary) {
+        Some(&token) => Err(not_in_vocabulary("target", token, spec.target_vocabulary)),
+        None => Ok(()),
+    }
 }
 
 fn not_in_vocabulary(side: &str, token: u32, size: usize) -> Error {
