@@ -2,7 +2,8 @@
 
 use crate::screen::with_screen;
 use clap::Args;
-use siskin::format::write_atomically;
+use siskin::format::{File, SectionKind, write_atomically};
+use siskin::tensor::AlignedBytes;
 use siskin::{Error, Result};
 use std::path::PathBuf;
 
@@ -29,7 +30,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         std::fs::read(model).map_err(|error| Error::io(format!("cannot read {}", model.display()), error))?;
     let written = with_screen(&bytes).map_err(|error| error.at(model.display()))?;
     write_atomically(out, &written)?;
-    let (all, more) = (written.len(), written.len() - bytes.len());
-    println!("{}: {all} bytes, {more} of them the screen", out.display());
+    let written = AlignedBytes::copy_of(&written);
+    let screen = File::parse(written.as_slice())?.section(SectionKind::Screen).map_or(0, <[u8]>::len);
+    println!("{}: {} bytes, {screen} of them the screen", out.display(), written.as_slice().len());
     Ok(())
 }

@@ -521,13 +521,7 @@ fn finish<T: Tile, const P: usize>(
             if epilogue.residual == Residual::Add {
                 add(&mut values, &first_of(out));
             }
-            match out.first_chunk_mut() {
-                Some(out) => *out = values,
-                None => {
-                    let values = values;
-                    store_some(&values, out);
-                }
-            }
+            store(values, out);
         }
     }
 }
@@ -554,6 +548,19 @@ fn filled_up(x: &[f32]) -> [f32; PANEL_ROWS] {
     let mut filled = [0.0; PANEL_ROWS];
     filled[..x.len()].copy_from_slice(x);
     filled
+}
+
+/// Writes `values`, or as many as `out` has room for.
+#[inline(always)]
+fn store(values: [f32; PANEL_ROWS], out: &mut [f32]) {
+    match out.first_chunk_mut() {
+        Some(out) => *out = values,
+        None => {
+            // A copy, so that the values of whole panels are never in memory.
+            let copy = values;
+            store_some(&copy, out);
+        }
+    }
 }
 
 /// As many of the `values` as `out` has room for.
@@ -607,14 +614,7 @@ pub(in crate::kernels) unsafe fn scores<T: Lanes>(
                 // here, once.
                 T::store(T::add(T::combine(lanes), T::zero()), &mut sums, 1);
             }
-            let out = &mut out.row_mut(row)[panel * PANEL_ROWS..];
-            match out.first_chunk_mut() {
-                Some(out) => *out = sums,
-                None => {
-                    let sums = sums;
-                    store_some(&sums, out);
-                }
-            }
+            store(sums, &mut out.row_mut(row)[panel * PANEL_ROWS..]);
         }
     }
 }
