@@ -43,6 +43,8 @@ pub(in crate::kernels) trait Tile {
     /// side: the weights are then read in the order of memory. Below, it meets several panels, which share the loading of
     /// activations.
     const STREAMED_BYTES: usize = 0;
+    /// Whether such a row asks for the weights ahead of it, or leaves that to the hardware, which sees one stream.
+    const ASKS_IN_STREAM: bool = true;
     /// Elements of a panel for one of a row.
     const PANEL_WIDTH: usize = PANEL_ROWS;
     /// Whether this library was built with such products.
@@ -329,8 +331,16 @@ unsafe fn tile<T: Tile, const R: usize, const P: usize>(
     // `R * T::ROWS * P`: the lengths asserted above. The instruction set is the caller's promise.
     unsafe {
         let (a, w) = (inputs.as_ptr(), weights.as_ptr());
-        let operands =
-            Operands { a, stride: depth, second, w, lane_a: 0, lane_w: depth, step: T::DEPTH, ahead };
+        let operands = Operands {
+            a,
+            stride: depth,
+            second,
+            w,
+            lane_a: 0,
+            lane_w: depth,
+            step: T::DEPTH,
+            ahead: Some(ahead),
+        };
         let mut acc = [[T::zero(); P]; R];
         steps::<T, R, P>(&mut acc, &operands, whole);
         if T::DEPTH > T::Sum::K_PADDING && whole < depth {
@@ -388,7 +398,7 @@ struct Operands<I, W> {
     /// Elements along K from one step to the next.
     step: usize,
     /// What is asked for.
-    ahead: Ahead,
+    ahead: Option<Ahead>,
 }
 
 /// Where the weights are that are asked for while others are multiplied, in bytes.
@@ -419,7 +429,9 @@ unsafe fn steps<T: Tile, const R: usize, const P: usize>(
         unsafe {
             unroll!(p < P, {
                 let w = w.add((p * lane_w + k) * T::PANEL_WIDTH);
-                T::prefetch(weights, ahead.first + p * ahead.lane + i * ahead.step);
+                if let Some(ahead) = ahead {
+                    T::prefetch(weights, ahead.first + p * ahead.lane + i * ahead.step);
+                }
                 let w = T::load_w(w);
                 unroll!(r < R, {
                     let a = T::load_a(a.add(r * T::ROWS * stride + p * lane_a + k), second);
@@ -455,7 +467,11 @@ unsafe fn row_by_panel<T: Tile, const C: usize>(
             lane_a: T::DEPTH,
             lane_w: T::DEPTH,
             step,
-            ahead: Ahead { first: PREFETCH_BYTES_OF_ONE, lane: bytes, step: C * bytes },
+            ahead: T::ASKS_IN_STREAM.then_some(Ahead {
+                first: PREFETCH_BYTES_OF_ONE,
+                lane: bytes,
+                step: C * bytes,
+            }),
         };
         steps::<T, 1, C>(&mut acc, &operands, whole);
         for (acc, part) in acc[0].iter().zip(&mut parts) {

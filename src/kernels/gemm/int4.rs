@@ -36,6 +36,7 @@ impl<T: Nibbles> Tile for Int4<T> {
     const OFFSET: i32 = T::OFFSET;
     /// Unpacking is what limits it, unless the weights come from memory.
     const STREAMED_BYTES: usize = 8 << 20;
+    const ASKS_IN_STREAM: bool = T::ASKS_IN_STREAM;
     const PANEL_WIDTH: usize = 1;
     const IS_BUILT: bool = cfg!(feature = "int4");
     /// Where the activations are, and how far those of the second row are behind them.

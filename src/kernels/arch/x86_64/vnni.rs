@@ -9,7 +9,7 @@
 use core::arch::x86_64::*;
 use core::marker::PhantomData;
 
-use super::avx2::{self, group, prefetch};
+use super::avx2::{self, group};
 use crate::kernels::Isa;
 use crate::kernels::gemm::{Int4, Nibbles, Tile};
 use crate::kernels::table::{GemmKernels, Kernels, RowKernels, gemm_kernel, row_kernels};
@@ -84,6 +84,7 @@ impl<E: Encoding> Tile for Int8<E> {
     /// A cache line of weights: two groups of each row.
     const DEPTH: usize = 2 * K_GROUP;
     const OFFSET: i32 = 128;
+    const ASKS_IN_STREAM: bool = false;
     type A = [__m256i; 2];
     type W = [__m256i; 2];
     type Acc = __m256i;
@@ -118,9 +119,12 @@ impl<E: Encoding> Tile for Int8<E> {
         unsafe { _mm256_storeu_si256(sums.cast(), acc) };
     }
 
+    /// Into the second-level cache: these products are so fast that memory needs more lines in flight than the first level
+    /// can wait for.
     #[inline(always)]
     fn prefetch(panel: *const i8, ahead: usize) {
-        prefetch(panel.cast(), ahead);
+        // SAFETY: a prefetch reads nothing and never faults, and every x86-64 has it.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(panel.wrapping_byte_add(ahead)) };
     }
 }
 
