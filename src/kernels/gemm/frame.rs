@@ -160,7 +160,7 @@ pub(in crate::kernels) trait Sum: Copy + Default {
     fn add(self, other: Self) -> Self;
 
     /// What turns sums with one panel into numbers.
-    type Panel;
+    type Panel: Copy;
 
     /// That of panel `panel`. `offset` is what was added to the activations.
     fn panel(scales: &Scales<'_>, offset: i32, panel: usize) -> Self::Panel;
@@ -237,61 +237,70 @@ pub(in crate::kernels) unsafe fn gemm<T: Tile, const R: usize, const P: usize, c
     mut out: ColumnsMut<'_>,
 ) {
     assert!(T::IS_BUILT, "int4 products need the feature `int4`");
-    let mut panel = product.panels.start;
-    let end = product.panels.end;
+    let mut panels = product.panels.clone();
     // SAFETY: the caller's promise, for all four.
     unsafe {
         let is_streamed = size_of_val(product.weights) >= T::STREAMED_BYTES;
         if (out.rows(), T::ROWS, T::Sum::IS_EXACT, is_streamed) == (1, 1, true, true) {
             let panel_len = T::PANEL_WIDTH * product.depth;
-            for panel in product.panels.clone() {
+            for panel in panels {
                 let weights = &product.weights[panel * panel_len..][..panel_len];
                 let sums = row_by_panel::<T, V>(product.inputs, weights, product.depth);
                 finish::<T, 1>(product, (0, panel), &[[sums]], &mut out);
             }
             return;
         }
-        while out.rows() == 1 && end - panel >= V {
-            panel_block::<T, 1, V>(product, panel, &mut out);
-            panel += V;
+        if out.rows() == 1 {
+            panels = blocks::<T, 1, V>(product, panels, &mut out);
         }
-        while P > 1 && end - panel >= P {
-            panel_block::<T, R, P>(product, panel, &mut out);
-            panel += P;
-        }
-        while panel < end {
-            panel_block::<T, R, 1>(product, panel, &mut out);
-            panel += 1;
-        }
+        panels = blocks::<T, R, P>(product, panels, &mut out);
+        blocks::<T, R, 1>(product, panels, &mut out);
     }
 }
 
-/// All rows of the P panels from `panel` on.
+/// At the beginning of a cache line.
+#[repr(align(64))]
+struct Lines<T>(T);
+
+/// All rows of the first panels of a range, P at a time. Returns the panels that are left.
 #[inline(always)]
-unsafe fn panel_block<T: Tile, const R: usize, const P: usize>(
+unsafe fn blocks<T: Tile, const R: usize, const P: usize>(
+    product: &Product<'_, T::Input, T::Weight>,
+    mut panels: Range<usize>,
+    out: &mut ColumnsMut<'_>,
+) -> Range<usize> {
+    let mut sums = Lines([[[[T::Sum::default(); PANEL_ROWS]; P]; MAX_ROWS]; R]);
+    while panels.len() >= P {
+        // SAFETY: the caller's promise.
+        unsafe { block::<T, R, P>(product, panels.start, sums.0.as_flattened_mut(), out) };
+        panels.start += P;
+    }
+    panels
+}
+
+/// All rows of the P panels from `panel` on. `sums` are for a tile's.
+#[inline(always)]
+unsafe fn block<T: Tile, const R: usize, const P: usize>(
     product: &Product<'_, T::Input, T::Weight>,
     panel: usize,
+    sums: &mut [[[T::Sum; PANEL_ROWS]; P]],
     out: &mut ColumnsMut<'_>,
 ) {
     let (depth, panel_len) = (product.depth, T::PANEL_WIDTH * product.depth);
     let weights = &product.weights[panel * panel_len..][..P * panel_len];
-    let mut sums = [[[[T::Sum::default(); PANEL_ROWS]; P]; MAX_ROWS]; R];
-    let sums = sums.as_flattened_mut();
     let (mut row, rows) = (0, out.rows());
-    let (block, step) = (size_of_val(weights), T::DEPTH * T::PANEL_WIDTH * size_of::<T::Weight>());
+    let (bytes, step) = (size_of_val(weights), T::DEPTH * T::PANEL_WIDTH * size_of::<T::Weight>());
     let shares = rows.div_ceil(R * T::ROWS).min(SHARES);
-    let mut share = 0;
+    let is_shared = shares > 1 && bytes <= HELD_BYTES;
+    let (share, mut asked) = (bytes / shares, 0);
+    let mut ahead = if is_shared {
+        Ahead { first: bytes, lane: step, step: P * step / shares }
+    } else {
+        let first = if bytes > HELD_BYTES { PREFETCH_BYTES } else { bytes };
+        Ahead { first, lane: bytes / P, step }
+    };
     while row < rows {
         let (inputs, left) = (&product.inputs[row * depth..], rows - row);
-        let ahead = if block > HELD_BYTES {
-            Ahead { first: PREFETCH_BYTES, lane: block / P, step }
-        } else if shares == 1 {
-            Ahead { first: block, lane: block / P, step }
-        } else {
-            let first = if share < shares { block + block / shares * share } else { 0 };
-            Ahead { first, lane: step, step: P * step / shares }
-        };
-        share += 1;
         // SAFETY: the caller's promise.
         let done = unsafe {
             if left >= R * T::ROWS {
@@ -306,6 +315,11 @@ unsafe fn panel_block<T: Tile, const R: usize, const P: usize>(
         };
         finish::<T, P>(product, (row, panel), &sums[..done], out);
         row += done;
+        if is_shared {
+            // Once all is asked for, the weights in use are asked for again, which costs nothing.
+            asked += share;
+            ahead.first = if asked + share <= bytes { bytes + asked } else { 0 };
+        }
     }
 }
 
@@ -513,31 +527,47 @@ fn finish<T: Tile, const P: usize>(
     out: &mut ColumnsMut<'_>,
 ) {
     let Product { epilogue, scales, panels, .. } = product;
+    let mut constants = [T::Sum::panel(scales, T::OFFSET, panel); P];
+    // Adding -0 changes nothing, not even a zero's sign.
+    let mut biases = [[-0.0; PANEL_ROWS]; P];
     for p in 0..P {
-        let panel = panel + p;
-        let first = (panel - panels.start) * PANEL_ROWS;
-        let constants = T::Sum::panel(scales, T::OFFSET, panel);
-        // Adding -0 changes nothing, not even a zero's sign.
-        let bias = epilogue.bias.map_or([-0.0; PANEL_ROWS], |bias| first_of(&bias[panel * PANEL_ROWS..]));
-        for (r, sums) in sums.iter().enumerate() {
-            let mut values = T::Sum::scale(&sums[p], &constants, scales, row + r);
-            add(&mut values, &bias);
-            match epilogue.activation {
-                Activation::Identity => {}
-                Activation::Relu => activate(Activation::Relu, &mut values),
-                // Called, as each is more code than all else; with a copy, so that the values are never in memory
-                // without it.
-                activation => {
-                    let mut activated = values;
-                    (product.activate)(activation, &mut activated);
-                    values = activated;
+        constants[p] = T::Sum::panel(scales, T::OFFSET, panel + p);
+        if let Some(bias) = epilogue.bias {
+            biases[p] = first_of(&bias[(panel + p) * PANEL_ROWS..]);
+        }
+    }
+    let adds = epilogue.residual == Residual::Add;
+    for (r, sums) in sums.iter().enumerate() {
+        let mut values = [[0.0; PANEL_ROWS]; P];
+        for p in 0..P {
+            values[p] = T::Sum::scale(&sums[p], &constants[p], scales, row + r);
+            add(&mut values[p], &biases[p]);
+        }
+        match epilogue.activation {
+            Activation::Identity => {}
+            Activation::Relu => activate(Activation::Relu, values.as_flattened_mut()),
+            // Called, as each is more code than all else; with a copy, so that the values are never in memory
+            // without it.
+            activation => {
+                let mut activated = values;
+                (product.activate)(activation, activated.as_flattened_mut());
+                values = activated;
+            }
+        }
+        let out = &mut out.row_mut(row + r)[(panel - panels.start) * PANEL_ROWS..];
+        match out.as_chunks_mut().0.get_mut(..P) {
+            Some(out) => {
+                for p in 0..P {
+                    if adds {
+                        add(&mut values[p], &out[p]);
+                    }
+                    out[p] = values[p];
                 }
             }
-            let out = &mut out.row_mut(row + r)[first..];
-            if epilogue.residual == Residual::Add {
-                add(&mut values, &first_of(out));
+            None => {
+                let copy = values;
+                store_some(copy.as_flattened(), adds, out);
             }
-            store(values, out);
         }
     }
 }
@@ -566,24 +596,13 @@ fn filled_up(x: &[f32]) -> [f32; PANEL_ROWS] {
     filled
 }
 
-/// Writes `values`, or as many as `out` has room for.
-#[inline(always)]
-fn store(values: [f32; PANEL_ROWS], out: &mut [f32]) {
-    match out.first_chunk_mut() {
-        Some(out) => *out = values,
-        None => {
-            // A copy, so that the values of whole panels are never in memory.
-            let copy = values;
-            store_some(&copy, out);
-        }
-    }
-}
-
-/// As many of the `values` as `out` has room for.
+/// Writes, or adds, as many of the `values` as `out` has room for.
 #[cold]
 #[inline(never)]
-fn store_some(values: &[f32; PANEL_ROWS], out: &mut [f32]) {
-    out.copy_from_slice(&values[..out.len()]);
+fn store_some(values: &[f32], adds: bool, out: &mut [f32]) {
+    for (out, value) in out.iter_mut().zip(values) {
+        *out = if adds { value + *out } else { *value };
+    }
 }
 
 /// The sums of [`Kernels::scores`](crate::kernels::Kernels::scores): 8 keys of a query at a time, first four lanes of
@@ -630,7 +649,11 @@ pub(in crate::kernels) unsafe fn scores<T: Lanes>(
                 // here, once.
                 T::store(T::add(T::combine(lanes), T::zero()), &mut sums, 1);
             }
-            store(sums, &mut out.row_mut(row)[panel * PANEL_ROWS..]);
+            let out = &mut out.row_mut(row)[panel * PANEL_ROWS..];
+            match out.first_chunk_mut() {
+                Some(out) => *out = sums,
+                None => store_some(&sums, false, out),
+            }
         }
     }
 }
