@@ -530,22 +530,26 @@ fn finish<T: Tile, const P: usize>(
     let mut constants = [T::Sum::panel(scales, T::OFFSET, panel); P];
     // Adding -0 changes nothing, not even a zero's sign.
     let mut biases = [[-0.0; PANEL_ROWS]; P];
-    for p in 0..P {
+    unroll!(p < P, {
         constants[p] = T::Sum::panel(scales, T::OFFSET, panel + p);
         if let Some(bias) = epilogue.bias {
             biases[p] = first_of(&bias[(panel + p) * PANEL_ROWS..]);
         }
-    }
+    });
     let adds = epilogue.residual == Residual::Add;
     for (r, sums) in sums.iter().enumerate() {
         let mut values = [[0.0; PANEL_ROWS]; P];
-        for p in 0..P {
+        unroll!(p < P, {
             values[p] = T::Sum::scale(&sums[p], &constants[p], scales, row + r);
             add(&mut values[p], &biases[p]);
-        }
+        });
         match epilogue.activation {
             Activation::Identity => {}
-            Activation::Relu => activate(Activation::Relu, values.as_flattened_mut()),
+            Activation::Relu => {
+                unroll!(p < P, {
+                    activate(Activation::Relu, &mut values[p]);
+                });
+            }
             // Called, as each is more code than all else; with a copy, so that the values are never in memory
             // without it.
             activation => {
@@ -557,12 +561,12 @@ fn finish<T: Tile, const P: usize>(
         let out = &mut out.row_mut(row + r)[(panel - panels.start) * PANEL_ROWS..];
         match out.as_chunks_mut().0.get_mut(..P) {
             Some(out) => {
-                for p in 0..P {
+                unroll!(p < P, {
                     if adds {
                         add(&mut values[p], &out[p]);
                     }
                     out[p] = values[p];
-                }
+                });
             }
             None => {
                 let copy = values;
