@@ -7,10 +7,9 @@
 /// Lanes of every reduction.
 pub const LANES: usize = 8;
 
-/// Folds `x` into eight lanes that start as `first`.
+/// Folds `x` into eight lanes.
 #[inline(always)]
-pub(super) fn fold(x: &[f32], first: f32, f: impl Fn(f32, f32) -> f32) -> [f32; LANES] {
-    let mut lanes = [first; LANES];
+pub(super) fn fold(mut lanes: [f32; LANES], x: &[f32], f: impl Fn(f32, f32) -> f32) -> [f32; LANES] {
     let (chunks, rest) = x.as_chunks::<LANES>();
     for chunk in chunks {
         for (lane, &x) in lanes.iter_mut().zip(chunk) {
@@ -33,13 +32,13 @@ pub(super) fn combine(lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
 /// Sum of `f(x)` over a row.
 #[inline(always)]
 pub(super) fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
-    combine(fold(x, 0.0, |sum, x| sum + f(x)), |a, b| a + b)
+    combine(fold([0.0; LANES], x, |sum, x| sum + f(x)), |a, b| a + b)
 }
 
 /// The greatest `f(x)` of a row, or `first` if that is greater. NaN is skipped.
 #[inline(always)]
 pub(super) fn greatest(x: &[f32], first: f32, f: impl Fn(f32) -> f32) -> f32 {
-    combine(fold(x, first, |max, x| super::math::max(f(x), max)), super::math::max)
+    combine(fold([first; LANES], x, |max, x| super::math::max(f(x), max)), super::math::max)
 }
 
 /// Sum of `a[i] * b[i]`.

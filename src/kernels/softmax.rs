@@ -1,6 +1,6 @@
 //! Softmax and what shares its shifted exponentials: log-sum-exp, and the arg max.
 
-use super::lanes::{LANES, greatest, sum};
+use super::lanes::{LANES, combine, fold, greatest, sum};
 use super::math;
 
 /// What is subtracted before `exp`: the maximum, so that nothing overflows, or 0 where that is infinite.
@@ -14,7 +14,7 @@ fn shift(x: &[f32]) -> f32 {
 pub(super) fn softmax(x: &mut [f32]) {
     let shift = shift(x);
     for x in x.iter_mut() {
-        *x = math::exp(*x - shift);
+        *x = math::exp_or_zero(*x - shift);
     }
     let factor = 1.0 / sum(x, |x| x);
     for x in x {
@@ -25,7 +25,16 @@ pub(super) fn softmax(x: &mut [f32]) {
 #[inline(always)]
 pub(super) fn log_sum_exp(x: &[f32]) -> f32 {
     let shift = shift(x);
-    shift + math::ln(sum(x, |x| math::exp(x - shift)))
+    let mut lanes = [0.0; LANES];
+    // A loop of exponentials and one of sums: together they are no vectors, or short ones.
+    for x in x.chunks(64) {
+        let mut powers = [0.0; 64];
+        for (power, x) in powers.iter_mut().zip(x) {
+            *power = math::exp_or_zero(x - shift);
+        }
+        lanes = fold(lanes, &powers[..x.len()], |sum, x| sum + x);
+    }
+    shift + math::ln(combine(lanes, |a, b| a + b))
 }
 
 #[inline(always)]

@@ -38,7 +38,8 @@ impl Number for f32 {
 
     fn softmax(row: &[f32]) -> Vec<f32> {
         let greatest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let powers: Vec<f32> = row.iter().map(|x| math::exp(x - greatest)).collect();
+        let power = |x: f32| if x < -87.0 { 0.0 } else { math::exp(x) };
+        let powers: Vec<f32> = row.iter().map(|x| power(x - greatest)).collect();
         let factor = 1.0 / sum(powers.iter().copied());
         powers.iter().map(|power| power * factor).collect()
     }

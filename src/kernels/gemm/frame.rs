@@ -290,7 +290,7 @@ unsafe fn block<T: Tile, const R: usize, const P: usize>(
     let weights = &product.weights[panel * panel_len..][..P * panel_len];
     let (mut row, rows) = (0, out.rows());
     let (bytes, step) = (size_of_val(weights), T::DEPTH * T::PANEL_WIDTH * size_of::<T::Weight>());
-    let shares = rows.div_ceil(R * T::ROWS).min(SHARES);
+    let shares = rows.div_ceil(R * T::ROWS).clamp(1, SHARES);
     let is_shared = shares > 1 && bytes <= HELD_BYTES;
     let (share, mut asked) = (bytes / shares, 0);
     let mut ahead = if is_shared {

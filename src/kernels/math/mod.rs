@@ -83,6 +83,15 @@ pub fn exp(x: f32) -> f32 {
     (1.0 + p) * power_of_two(half) * power_of_two(n.wrapping_sub(half))
 }
 
+/// [`exp`] of what is at most 0, or infinite or NaN, but 0 below -87, where the results of `exp` are close to the least
+/// normal number or less.
+#[inline(always)]
+pub(crate) fn exp_or_zero(x: f32) -> f32 {
+    let (n, p) = reduced_exp_m1(if x > 89.0 { 89.0 } else { x });
+    let power = (1.0 + p) * power_of_two(n);
+    if x < -87.0 { 0.0 } else { power }
+}
+
 /// Natural logarithm, within 1.1 ulp; -infinity for 0, NaN for negative numbers.
 ///
 /// With x = 2^e m, m in [sqrt(1/2), sqrt(2)): ln(m) = 2 artanh(s), s = (m - 1) / (m + 1), whose series to s^9 leaves
