@@ -253,7 +253,9 @@ pub(in crate::kernels) unsafe fn gemm<T: Tile, const R: usize, const P: usize, c
         if out.rows() == 1 {
             panels = blocks::<T, 1, V>(product, panels, &mut out);
         }
-        panels = blocks::<T, R, P>(product, panels, &mut out);
+        if P > 1 {
+            panels = blocks::<T, R, P>(product, panels, &mut out);
+        }
         blocks::<T, R, 1>(product, panels, &mut out);
     }
 }
