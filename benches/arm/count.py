@@ -25,6 +25,8 @@ SHAPE = "arm"
 LENGTHS = (20, 40)
 SOURCE = [*range(200, 219), SHAPES[SHAPE]["end"]]
 CPUS = ["cortex-a76", "cortex-a72"]
+# Cores with arithmetic in half precision.
+HALF = {"cortex-a76": "neon-dotprod"}
 # Inner loops: the instructions to count by, the multiply-adds of each, and the core whose model is asked.
 LOOPS = {
     "sdot": (["sdot"], 16, "neoverse-n1"),
@@ -58,15 +60,16 @@ def build():
     return plugin, next(line["executable"] for line in built if line.get("executable"))
 
 
-def count(command, cpu):
+def count(command, cpu, isa):
     """Instructions of an emulated command."""
-    errors = run(*command, stdin=subprocess.DEVNULL, env=os.environ | dict(QEMU_CPU=cpu)).stderr
+    environment = os.environ | dict(QEMU_CPU=cpu, SISKIN_ISA=isa)
+    errors = run(*command, stdin=subprocess.DEVNULL, env=environment).stderr
     return int(re.search(r"^instructions (\d+)$", errors, re.M)[1])
 
 
-def slope(command_for, cpu):
+def slope(command_for, cpu, isa=""):
     """Instructions for one more token."""
-    few, many = (count(command_for(length), cpu) for length in LENGTHS)
+    few, many = (count(command_for(length), cpu, isa) for length in LENGTHS)
     return (many - few) / (LENGTHS[1] - LENGTHS[0])
 
 
@@ -117,15 +120,18 @@ def main():
     options = arguments()
     installer = Installer(options.folder)
     models = Models(installer, installer.tools())
-    model = options.folder / f"models/{SHAPE}-self_attention-int8.siskin"
-    if not model.exists():
+    path = options.folder / f"models/{SHAPE}-self_attention"
+    model, half = Path(f"{path}-int8.siskin"), Path(f"{path}-float16.siskin")
+    if not model.exists() or not half.exists():
         if options.python:
             # Its package writes its models.
             installer.ctranslate2()
         installer.siskin()
         models.make(SHAPE)
+        run(models.cargo / "release/model", f"{path}.safetensors", "float16", half)
     plugin, program = build()
-    ours = lambda length: ["qemu-aarch64", "-plugin", plugin, "-L", "/usr/aarch64-linux-gnu", program, model, length]
+    emulator = ["qemu-aarch64", "-plugin", plugin, "-L", "/usr/aarch64-linux-gnu"]
+    ours = lambda length: [*emulator, program, model, length]
     theirs = None
     if options.python:
         job = peer_job(options.folder, models.files(SHAPE, Runner("ctranslate2"))[0])
@@ -138,6 +144,12 @@ def main():
         mine = slope(ours, cpu) / 1e6
         other = slope(theirs(cpu), cpu) / 1e6 if theirs else float("nan")
         print(f"| {cpu} | {mine:.2f} | {other:.2f} | {mine / other:.2f} |", flush=True)
+    print("\nWith f16 weights, in single and in half precision:\n")
+    print("| core | single | half | half / single |\n|---|---|---|---|")
+    of_half = lambda length: [*emulator, program, half, length]
+    for cpu, isa in HALF.items():
+        single, halved = (slope(of_half, cpu, isa + suffix) / 1e6 for suffix in ("", "+half"))
+        print(f"| {cpu} | {single:.2f} | {halved:.2f} | {halved / single:.2f} |", flush=True)
     loops(program, options.mca)
 
 

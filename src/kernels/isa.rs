@@ -80,6 +80,12 @@ impl Isa {
     }
 }
 
+/// Whether this CPU has arithmetic in half precision; without `std`, whether the crate was compiled for it.
+#[cfg(target_arch = "aarch64")]
+pub(super) fn has_half_arithmetic() -> bool {
+    has!(is_aarch64_feature_detected: "fp16")
+}
+
 /// Whether all the features are there: asked of the CPU with `std`, of the compiler without.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! has {

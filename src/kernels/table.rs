@@ -43,6 +43,8 @@ pub(super) struct GemmKernels {
     pub f32: Gemm<f32, f32>,
     /// [`Kernels::scores`].
     pub scores: fn(&[f32], &[f32], usize, ColumnsMut<'_>),
+    /// Whether products with `f16` weights are those of [`Kernels::with_half_arithmetic`].
+    pub is_half: bool,
 }
 
 /// A matrix product.
@@ -186,11 +188,18 @@ impl Kernels {
         Ok(Self::available().last().unwrap_or(&arch::portable::PORTABLE))
     }
 
-    /// The kernels of the instruction set called `name`.
+    /// The kernels of the instruction set called `name`; with `+half` behind it, those that it has
+    /// [`with_half_arithmetic`](Self::with_half_arithmetic).
     ///
     /// # Errors
     /// [`ErrorKind::InvalidOption`] if it is unknown, or not available on this CPU.
     pub fn named(name: &str) -> Result<&'static Kernels> {
+        if let Some(isa) = name.strip_suffix("+half") {
+            return Self::named(isa)?.with_half_arithmetic().ok_or_else(|| {
+                let message = format!("{isa} has no half-precision arithmetic on this CPU");
+                Error::new(ErrorKind::InvalidOption, message)
+            });
+        }
         Self::for_isa(name.parse()?).ok_or_else(|| {
             let available = Self::available().fold(String::from("portable"), |list, k| match k.isa {
                 Isa::Portable => list,
@@ -237,6 +246,24 @@ impl Kernels {
         }
     }
 
+    /// The kernels of the same instruction set with faster products for `f16` weights, or `None` where this CPU has no
+    /// arithmetic in half precision (FEAT_FP16 beside `sdot`).
+    ///
+    /// Activations are rounded to `f16` there, and so are the sums of every eight products: outputs are not those of other
+    /// kernels, and a magnitude above 65504 becomes infinite. Nothing chooses them by itself.
+    #[must_use]
+    pub fn with_half_arithmetic(&'static self) -> Option<&'static Kernels> {
+        #[cfg(target_arch = "aarch64")]
+        if super::isa::has_half_arithmetic() {
+            return match self.isa {
+                Isa::NeonDotprod => Some(&arch::aarch64::NEON_DOTPROD_HALF),
+                Isa::NeonI8mm => Some(&arch::aarch64::NEON_I8MM_HALF),
+                _ => None,
+            };
+        }
+        None
+    }
+
     /// The kernels of every instruction set of this CPU, the portable ones first, the best last.
     pub fn available() -> impl Iterator<Item = &'static Kernels> {
         Isa::ALL.into_iter().filter_map(Self::for_isa)
@@ -250,11 +277,12 @@ impl Kernels {
     /// The names of the matrix products for int8, int4, `f16` and `f32` weights. Where an instruction set has nothing better
     /// to offer for one of them, it is that of another.
     pub fn names(&self) -> [KernelName; 4] {
-        let GemmKernels { i8, i4, f16, f32, .. } = &self.gemm;
+        let GemmKernels { i8, i4, f16, f32, is_half, .. } = &self.gemm;
+        let of_f16 = if *is_half { "gemm_f16f16f32" } else { "gemm_f32f16f32" };
         [
             KernelName { operation: "gemm_i8i8f32", isa: i8.isa, tile: i8.tile },
             KernelName { operation: "gemm_i8i4f32", isa: i4.isa, tile: i4.tile },
-            KernelName { operation: "gemm_f32f16f32", isa: f16.isa, tile: f16.tile },
+            KernelName { operation: of_f16, isa: f16.isa, tile: f16.tile },
             KernelName { operation: "gemm_f32f32f32", isa: f32.isa, tile: f32.tile },
         ]
     }

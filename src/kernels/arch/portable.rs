@@ -22,6 +22,7 @@ pub(in crate::kernels) static PORTABLE: Kernels = Kernels {
         f16: gemm_kernel!(Isa::Portable, inline; Float<f16> [2, 1, 2]),
         f32: gemm_kernel!(Isa::Portable, inline; Float<f32> [2, 1, 2]),
         scores: score_kernel!(inline; Float<f32>),
+        is_half: false,
     },
 };
 

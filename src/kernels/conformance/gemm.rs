@@ -338,6 +338,38 @@ fn half_precision_specials_widen_alike() {
     }
 }
 
+/// Eight products are rounded as many times to 2^-11 of their magnitudes, once more where the inputs are not `f16`, or to
+/// 2^-25 where they are less than the least normal number.
+#[test]
+fn half_arithmetic_is_close() {
+    let mut random = Random(0xFA);
+    for kernels in tables() {
+        let Some(half) = kernels.with_half_arithmetic() else {
+            let has_none = !kernels.isa().name().starts_with("neon-");
+            assert!(has_none || !cfg!(feature = "std"), "{kernels:?} came to CPUs with FEAT_FP16");
+            continue;
+        };
+        let mut errors = 0.0;
+        for _ in 0..60 {
+            let (m, n, k) = (random.between(1, 20), random.between(1, 70), random.between(1, 300));
+            let mut case = Case::random(m, n, k, Dtype::F16, &mut random);
+            case.activation = Activation::Identity;
+            let (exact, got) = (case.multiply(kernels, 1), case.multiply(half, 1));
+            for (i, (got, exact)) in got.iter().zip(&exact).enumerate() {
+                let a = case.activations[i / n * k..][..k].iter().map(|&x| f64::from(x));
+                let w = case.weights[i % n * k..][..k].iter().map(|&x| f64::from(x));
+                let (_, magnitude) = reference::dot(a, w);
+                let bound = 9.0 * 2f64.powi(-11) * magnitude + (k + 4) as f64 * 2f64.powi(-24);
+                let error = f64::from(got - exact).abs();
+                assert!(error <= bound, "{m}x{n}x{k}: {got} for {exact}");
+                errors += error;
+            }
+            assert_same_bits(&case.multiply(half, 0), &got, "however the panels are cut");
+        }
+        assert!(errors > 0.0, "{half:?} computes in single precision");
+    }
+}
+
 #[test]
 fn a_row_of_nan_stays_in_its_row() {
     let mut random = Random(0xAA);

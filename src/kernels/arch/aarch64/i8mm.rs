@@ -12,14 +12,11 @@ use crate::kernels::gemm::{Product, Tile, gemm};
 use crate::kernels::table::{Gemm, GemmKernels, Kernels, with_features};
 use crate::tensor::{ColumnsMut, K_GROUP, PANEL_ROWS};
 
-pub(in crate::kernels) static NEON_I8MM: Kernels = Kernels {
-    isa: Isa::NeonI8mm,
-    rows: &crate::kernels::arch::portable::ROWS,
-    gemm: GemmKernels {
-        i8: Gemm { run: gemm_i8, isa: Isa::NeonI8mm, tile: (8, 8), offset: 0 },
-        ..dotprod::GEMM
-    },
-};
+pub(in crate::kernels) static NEON_I8MM: Kernels =
+    Kernels { isa: Isa::NeonI8mm, rows: &crate::kernels::arch::portable::ROWS, gemm: GEMM };
+
+pub(super) const GEMM: GemmKernels =
+    GemmKernels { i8: Gemm { run: gemm_i8, isa: Isa::NeonI8mm, tile: (8, 8), offset: 0 }, ..dotprod::GEMM };
 
 with_features! { target_feature(enable = "neon,dotprod,i8mm");
     fn gemm_i8(product: &Product<'_, i8, i8>, out: ColumnsMut<'_>) = gemm_by_rows;

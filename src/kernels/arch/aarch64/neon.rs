@@ -26,6 +26,7 @@ pub(super) const GEMM: GemmKernels = GemmKernels {
     f16: gemm_kernel!(Isa::Neon, target_feature(enable = "neon"); Float<f16> [4, 2, 4]),
     f32: gemm_kernel!(Isa::Neon, target_feature(enable = "neon"); Float<f32> [4, 2, 4]),
     scores: score_kernel!(target_feature(enable = "neon"); Float<f32>),
+    is_half: false,
 };
 
 with_features! { target_feature(enable = "neon");
@@ -229,10 +230,10 @@ pub(super) unsafe fn widened(steps: &[u8; PANEL_ROWS]) -> [int32x4_t; 2] {
 }
 
 /// f32 by f32 or f16: a multiplication and an addition, never fused.
-struct Float<W>(PhantomData<W>);
+pub(super) struct Float<W>(PhantomData<W>);
 
 /// Eight weights to f32.
-trait Load: Copy + Default {
+pub(super) trait Load: Copy + Default {
     /// # Safety
     /// Eight elements must be readable, and the CPU must have NEON.
     unsafe fn load(weights: *const Self) -> [float32x4_t; 2];

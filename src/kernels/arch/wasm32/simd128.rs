@@ -22,6 +22,7 @@ pub(in crate::kernels) static WASM_SIMD128: Kernels = Kernels {
         f16: gemm_kernel!(Isa::WasmSimd128, target_feature(enable = "simd128"); Float<f16> [4, 1, 4]),
         f32: gemm_kernel!(Isa::WasmSimd128, target_feature(enable = "simd128"); Float<f32> [4, 1, 4]),
         scores: score_kernel!(target_feature(enable = "simd128"); Float<f32>),
+        is_half: false,
     },
 };
 

@@ -32,6 +32,7 @@ pub(super) const GEMM: GemmKernels = GemmKernels {
     f16: gemm_kernel!(Isa::Avx2, target_feature(enable = "avx2,f16c"); Float<f16> [4, 2, 8]),
     f32: gemm_kernel!(Isa::Avx2, target_feature(enable = "avx2"); Float<f32> [4, 2, 8]),
     scores: score_kernel!(target_feature(enable = "avx2"); Float<f32>),
+    is_half: false,
 };
 
 /// Four elements, repeated over a register.
