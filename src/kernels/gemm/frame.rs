@@ -250,7 +250,7 @@ pub(in crate::kernels) unsafe fn gemm<T: Tile, const R: usize, const P: usize, c
             }
             return;
         }
-        if out.rows() == 1 {
+        if V > 1 && out.rows() == 1 {
             panels = blocks::<T, 1, V>(product, panels, &mut out);
         }
         if P > 1 {

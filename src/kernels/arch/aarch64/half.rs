@@ -26,7 +26,7 @@ pub(in crate::kernels) static NEON_I8MM_HALF: Kernels = Kernels {
 };
 
 const GEMM: Gemm<f32, f16> =
-    gemm_kernel!(Isa::NeonDotprod, target_feature(enable = "neon,fp16"); Half [8, 1, 2]);
+    gemm_kernel!(Isa::NeonDotprod, target_feature(enable = "neon,fp16"); Half [4, 1, 1]);
 
 /// The sums of eight products for each of eight rows.
 #[inline]
