@@ -561,20 +561,7 @@ fn finish<T: Tile, const P: usize>(
             }
         }
         let out = &mut out.row_mut(row + r)[(panel - panels.start) * PANEL_ROWS..];
-        match out.as_chunks_mut().0.get_mut(..P) {
-            Some(out) => {
-                unroll!(p < P, {
-                    if adds {
-                        add(&mut values[p], &out[p]);
-                    }
-                    out[p] = values[p];
-                });
-            }
-            None => {
-                let copy = values;
-                store_some(copy.as_flattened(), adds, out);
-            }
-        }
+        store(values, adds, out);
     }
 }
 
@@ -600,6 +587,26 @@ fn filled_up(x: &[f32]) -> [f32; PANEL_ROWS] {
     let mut filled = [0.0; PANEL_ROWS];
     filled[..x.len()].copy_from_slice(x);
     filled
+}
+
+/// Writes, or adds, the `values`, or as many as `out` has room for.
+#[inline(always)]
+fn store<const P: usize>(mut values: [[f32; PANEL_ROWS]; P], adds: bool, out: &mut [f32]) {
+    match out.as_chunks_mut().0.get_mut(..P) {
+        Some(out) => {
+            unroll!(p < P, {
+                if adds {
+                    add(&mut values[p], &out[p]);
+                }
+                out[p] = values[p];
+            });
+        }
+        None => {
+            // A copy, so that the values of whole panels are never in memory.
+            let copy = values;
+            store_some(copy.as_flattened(), adds, out);
+        }
+    }
 }
 
 /// Writes, or adds, as many of the `values` as `out` has room for.
@@ -655,11 +662,7 @@ pub(in crate::kernels) unsafe fn scores<T: Lanes>(
                 // here, once.
                 T::store(T::add(T::combine(lanes), T::zero()), &mut sums, 1);
             }
-            let out = &mut out.row_mut(row)[panel * PANEL_ROWS..];
-            match out.first_chunk_mut() {
-                Some(out) => *out = sums,
-                None => store_some(&sums, false, out),
-            }
+            store([sums], false, &mut out.row_mut(row)[panel * PANEL_ROWS..]);
         }
     }
 }

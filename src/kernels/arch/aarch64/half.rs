@@ -59,7 +59,7 @@ impl Tile for Half {
     #[inline(always)]
     unsafe fn zero() -> Self::Acc {
         // SAFETY: NEON is the caller's promise.
-        unsafe { [vdupq_n_f32(0.0); 2] }
+        unsafe { neon::Float::<f32>::zero() }
     }
 
     #[inline(always)]
