@@ -19,6 +19,8 @@ pub enum Isa {
     AvxVnni,
     /// AVX-512 F, BW, VL and VNNI: Intel servers since 2019, AMD since Zen 4.
     Avx512Vnni,
+    /// The same with AMX for bytes: Intel servers since 2023. With `std` on Linux alone.
+    Avx512Amx,
     /// aarch64 as of ARMv8.0: every 64-bit ARM.
     Neon,
     /// NEON with `sdot`: ARMv8.2 and later, such as the Cortex-A76.
@@ -31,11 +33,12 @@ pub enum Isa {
 
 impl Isa {
     /// All of them, each before those that are better where both exist.
-    pub const ALL: [Isa; 8] = [
+    pub const ALL: [Isa; 9] = [
         Isa::Portable,
         Isa::Avx2,
         Isa::AvxVnni,
         Isa::Avx512Vnni,
+        Isa::Avx512Amx,
         Isa::Neon,
         Isa::NeonDotprod,
         Isa::NeonI8mm,
@@ -49,6 +52,7 @@ impl Isa {
             Isa::Avx2 => "avx2",
             Isa::AvxVnni => "avx-vnni",
             Isa::Avx512Vnni => "avx512-vnni",
+            Isa::Avx512Amx => "avx512-amx",
             Isa::Neon => "neon",
             Isa::NeonDotprod => "neon-dotprod",
             Isa::NeonI8mm => "neon-i8mm",
@@ -68,6 +72,8 @@ impl Isa {
             Isa::Avx512Vnni => {
                 has!(is_x86_feature_detected: "avx2", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512vnni")
             }
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Amx => Isa::Avx512Vnni.is_available() && super::arch::x86_64::has_amx(),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => has!(is_aarch64_feature_detected: "neon"),
             #[cfg(target_arch = "aarch64")]

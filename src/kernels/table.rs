@@ -36,6 +36,7 @@ pub(super) struct RowKernels {
 }
 
 /// Matrix products by type of the weights.
+#[derive(Clone, Copy)]
 pub(super) struct GemmKernels {
     pub i8: Gemm<i8, i8>,
     pub i4: Gemm<[i8; I4_COLUMNS], I4Block>,
@@ -48,6 +49,7 @@ pub(super) struct GemmKernels {
 }
 
 /// A matrix product.
+#[derive(Clone, Copy)]
 pub(super) struct Gemm<I, W> {
     pub run: fn(&Product<'_, I, W>, ColumnsMut<'_>),
     /// The instruction set of the tile, which a better one may share.
@@ -165,6 +167,7 @@ impl fmt::Display for KernelName {
             Isa::Avx2 => "x86_64-avx2",
             Isa::AvxVnni => "x86_64-avx_vnni",
             Isa::Avx512Vnni => "x86_64-avx512_vnni",
+            Isa::Avx512Amx => "x86_64-avx512_amx",
             Isa::Neon => "aarch64-neon",
             Isa::NeonDotprod => "aarch64-dotprod",
             Isa::NeonI8mm => "aarch64-i8mm",
@@ -220,6 +223,8 @@ impl Kernels {
             Isa::AvxVnni => &arch::x86_64::AVX_VNNI,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni => &arch::x86_64::AVX512_VNNI,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Amx => &arch::x86_64::AVX512_AMX,
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => &arch::aarch64::NEON,
             #[cfg(target_arch = "aarch64")]

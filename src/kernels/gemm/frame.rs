@@ -246,7 +246,7 @@ pub(in crate::kernels) unsafe fn gemm<T: Tile, const R: usize, const P: usize, c
             for panel in panels {
                 let weights = &product.weights[panel * panel_len..][..panel_len];
                 let sums = row_by_panel::<T, V>(product.inputs, weights, product.depth);
-                finish::<T, 1>(product, (0, panel), &[[sums]], &mut out);
+                finish(product, T::OFFSET, (0, panel), &[[sums]], &mut out);
             }
             return;
         }
@@ -262,7 +262,7 @@ pub(in crate::kernels) unsafe fn gemm<T: Tile, const R: usize, const P: usize, c
 
 /// At the beginning of a cache line.
 #[repr(align(64))]
-struct Lines<T>(T);
+pub(in crate::kernels) struct Lines<T>(pub T);
 
 /// All rows of the first panels of a range, P at a time. Returns the panels that are left.
 #[inline(always)]
@@ -315,7 +315,7 @@ unsafe fn block<T: Tile, const R: usize, const P: usize>(
                 tile::<T, 1, P>(inputs, left, weights, depth, ahead, sums)
             }
         };
-        finish::<T, P>(product, (row, panel), &sums[..done], out);
+        finish(product, T::OFFSET, (row, panel), &sums[..done], out);
         row += done;
         if is_shared {
             // Once all is asked for, the weights in use are asked for again, which costs nothing.
@@ -381,21 +381,6 @@ unsafe fn tile<T: Tile, const R: usize, const P: usize>(
         }
     }
     rows
-}
-
-/// `body` for every i < n <= 8, written out: the compiler leaves large bodies in a loop, which would keep the
-/// accumulators in memory.
-macro_rules! unroll {
-    ($i:ident < $n:expr, $body:block) => {
-        unroll!($i < $n, $body, 0 1 2 3 4 5 6 7)
-    };
-    ($i:ident < $n:expr, $body:block, $($value:literal)*) => {
-        const { assert!($n <= 8) };
-        $(if $value < $n {
-            let $i = $value;
-            $body
-        })*
-    };
 }
 
 /// Where the operands of a tile are: P lanes of weights, each with the rows of activations that it is multiplied by.
@@ -522,18 +507,19 @@ unsafe fn row_by_panel<T: Tile, const C: usize>(
 ///
 /// Whole panels stay in registers from the sums to the store: what has fewer columns is moved by functions of its own.
 #[inline(always)]
-fn finish<T: Tile, const P: usize>(
-    product: &Product<'_, T::Input, T::Weight>,
+pub(super) fn finish<I, W, S: Sum, const P: usize>(
+    product: &Product<'_, I, W>,
+    offset: i32,
     (row, panel): (usize, usize),
-    sums: &[[[T::Sum; PANEL_ROWS]; P]],
+    sums: &[[[S; PANEL_ROWS]; P]],
     out: &mut ColumnsMut<'_>,
 ) {
     let Product { epilogue, scales, panels, .. } = product;
-    let mut constants = [T::Sum::panel(scales, T::OFFSET, panel); P];
+    let mut constants = [S::panel(scales, offset, panel); P];
     // Adding -0 changes nothing, not even a zero's sign.
     let mut biases = [[-0.0; PANEL_ROWS]; P];
     unroll!(p < P, {
-        constants[p] = T::Sum::panel(scales, T::OFFSET, panel + p);
+        constants[p] = S::panel(scales, offset, panel + p);
         if let Some(bias) = epilogue.bias {
             biases[p] = first_of(&bias[(panel + p) * PANEL_ROWS..]);
         }
@@ -542,7 +528,7 @@ fn finish<T: Tile, const P: usize>(
     for (r, sums) in sums.iter().enumerate() {
         let mut values = [[0.0; PANEL_ROWS]; P];
         unroll!(p < P, {
-            values[p] = T::Sum::scale(&sums[p], &constants[p], scales, row + r);
+            values[p] = S::scale(&sums[p], &constants[p], scales, row + r);
             add(&mut values[p], &biases[p]);
         });
         match epilogue.activation {

@@ -1,7 +1,11 @@
 //! Matrix products with panel weights: what they take, and the frame that all instruction sets share.
 
+#[macro_use]
+mod unroll;
 mod frame;
 mod int4;
+#[cfg(target_arch = "x86_64")]
+mod matrices;
 
 use core::ops::Range;
 
@@ -9,6 +13,11 @@ use super::Activation;
 use crate::tensor::K_GROUP;
 pub(super) use frame::{Lanes, Product, Scales, Tile, gemm, scores};
 pub(super) use int4::{Int4, Nibbles};
+#[cfg(target_arch = "x86_64")]
+pub(super) use {
+    frame::Lines,
+    matrices::{MatrixTile, gemm_by_matrices},
+};
 
 /// The inputs of a product: M rows of K.
 #[derive(Clone, Copy, Debug)]
