@@ -8,8 +8,8 @@ use core::ops::Range;
 use super::frame::{Lines, Product, Sum, finish};
 use crate::tensor::{ColumnsMut, PANEL_ROWS};
 
-/// How far ahead of the weights in use the next are asked for, in each panel.
-const PREFETCH_BYTES: usize = 1024;
+/// How many steps ahead of the weights in use the next are asked for, in each panel.
+const AHEAD: usize = 2;
 /// Greatest [`MatrixTile::ROWS`].
 const MAX_ROWS: usize = 16;
 
@@ -124,10 +124,13 @@ unsafe fn blocks<T: MatrixTile<D>, const D: usize, const P: usize>(
                 for k in (0..whole).step_by(D) {
                     T::load_a(inputs.as_ptr().add(k), depth);
                     let w = weights.as_ptr().add(k * T::PANEL_WIDTH);
+                    // Behind the end of a panel comes the panel that is P further on: the others are in use.
+                    let skipped = if k + AHEAD * D < depth { 0 } else { (P - 1) * panel_len };
+                    let ahead = (AHEAD * D * T::PANEL_WIDTH + skipped) * size_of::<T::Weight>();
                     // Of all panels first: a register waits for what has just been written.
                     let mut operands = [const { MaybeUninit::uninit() }; P];
                     unroll!(p < P, {
-                        T::prefetch(w.add(p * panel_len), PREFETCH_BYTES);
+                        T::prefetch(w.add(p * panel_len), ahead);
                         operands[p].write(T::operand(w.add(p * panel_len)));
                     });
                     unroll!(p < P, {
