@@ -35,10 +35,22 @@ pub(super) fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     combine(fold([0.0; LANES], x, |sum, x| sum + f(x)), |a, b| a + b)
 }
 
-/// The greatest `f(x)` of a row, or `first` if that is greater. NaN is skipped.
+/// The greatest number of a row, -infinity if there is none. NaN is skipped.
 #[inline(always)]
-pub(super) fn greatest(x: &[f32], first: f32, f: impl Fn(f32) -> f32) -> f32 {
-    combine(fold([first; LANES], x, |max, x| super::math::max(f(x), max)), super::math::max)
+pub(super) fn greatest(x: &[f32]) -> f32 {
+    let greater = |max, x| super::math::max(x, max);
+    let (blocks, rest) = x.as_chunks::<{ 4 * LANES }>();
+    // Four times the lanes, so that no maximum waits for the one before it.
+    let [mut a, mut b, mut c, mut d] = [[f32::NEG_INFINITY; LANES]; 4];
+    for block in blocks {
+        let (chunks, _) = block.as_chunks::<LANES>();
+        a = fold(a, &chunks[0], greater);
+        b = fold(b, &chunks[1], greater);
+        c = fold(c, &chunks[2], greater);
+        d = fold(d, &chunks[3], greater);
+    }
+    let lanes = fold(fold(fold(a, &b, greater), &c, greater), &d, greater);
+    combine(fold(lanes, rest, greater), super::math::max)
 }
 
 /// Sum of `a[i] * b[i]`.

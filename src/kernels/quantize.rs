@@ -1,6 +1,5 @@
 //! Activations to int8.
 
-use super::lanes::{greatest, sum};
 use super::math;
 
 /// One row to int8, symmetric: the greatest magnitude becomes 127.
@@ -8,9 +7,11 @@ use super::math;
 pub(super) fn quantize(x: &[f32], values: &mut [i8]) -> f32 {
     let (values, padding) = values.split_at_mut(x.len());
     padding.fill(0);
-    let greatest = greatest(x, 0.0, math::abs);
-    // NaN and infinity survive a sum of x * 0, all else gives 0.
-    if sum(x, |x| x * 0.0) != 0.0 {
+    // Magnitudes are in the order of their bits, those of infinity and NaN last: whole numbers, whose maximum may be taken in
+    // any order.
+    let bits = x.iter().fold(0, |greatest, x| i32::max(greatest, math::abs(*x).to_bits() as i32));
+    let greatest = f32::from_bits(bits as u32);
+    if !greatest.is_finite() {
         values.fill(0);
         return f32::NAN;
     }

@@ -6,7 +6,7 @@ use super::math;
 /// What is subtracted before `exp`: the maximum, so that nothing overflows, or 0 where that is infinite.
 #[inline(always)]
 fn shift(x: &[f32]) -> f32 {
-    let max = greatest(x, f32::NEG_INFINITY, |x| x);
+    let max = greatest(x);
     if math::abs(max) == f32::INFINITY { 0.0 } else { max }
 }
 
@@ -39,7 +39,7 @@ pub(super) fn log_sum_exp(x: &[f32]) -> f32 {
 
 #[inline(always)]
 pub(super) fn argmax(x: &[f32]) -> usize {
-    let max = greatest(x, f32::NEG_INFINITY, |x| x);
+    let max = greatest(x);
     let (chunks, _) = x.as_chunks::<LANES>();
     // A whole chunk is looked at before the branch: the compiler makes one comparison of it.
     let chunk = chunks.iter().position(|chunk| chunk.iter().fold(false, |any, &x| any | (x == max)));
