@@ -49,11 +49,15 @@ fn buffer(bytes: usize) -> Vec<u64> {
     buffer
 }
 
-/// Multiply-adds of int8 in registers, as many as possible: `vpdpbusd` where the CPU has it, else `vpmaddubsw`,
-/// `vpmaddwd` and `vpaddd`. `None` where neither is known.
+/// Multiply-adds of int8 in registers, as many as possible: `tdpbusd` where the CPU has it, else `vpdpbusd`, else
+/// `vpmaddubsw`, `vpmaddwd` and `vpaddd`. `None` where none is known.
 fn multiply_adds() -> Option<fn() -> f64> {
     #[cfg(target_arch = "x86_64")]
     {
+        use siskin::kernels::{Isa, Kernels};
+        if Kernels::for_isa(Isa::Avx512Amx).is_some() {
+            return Some(multiply_adds_amx);
+        }
         if is_x86_feature_detected!("avx512vnni") {
             // SAFETY: the CPU has AVX-512 VNNI.
             return Some(|| unsafe { multiply_adds_avx512vnni() });
@@ -108,6 +112,33 @@ fn multiply_adds_avx512vnni() -> f64 {
     }
     black_box(sums);
     (ROUNDS * ACCUMULATORS * 64) as f64
+}
+
+/// Matrices of 16 rows of 64 bytes.
+#[cfg(target_arch = "x86_64")]
+fn multiply_adds_amx() -> f64 {
+    use std::arch::asm;
+    // Six registers of palette 1: bytes of a row from byte 16 on, rows from byte 48 on.
+    let mut config = [0u8; 64];
+    config[0] = 1;
+    for i in 0..6 {
+        (config[16 + 2 * i], config[48 + i]) = (64, 16);
+    }
+    // SAFETY: the CPU has AMX; the registers are configured before they are used, and given back.
+    unsafe {
+        asm!("ldtilecfg [{}]", in(reg) &config, options(nostack, readonly));
+        for _ in 0..ROUNDS {
+            asm!(
+                "tdpbusd tmm0, tmm4, tmm5",
+                "tdpbusd tmm1, tmm4, tmm5",
+                "tdpbusd tmm2, tmm4, tmm5",
+                "tdpbusd tmm3, tmm4, tmm5",
+                options(nostack, nomem)
+            );
+        }
+        asm!("tilerelease", options(nostack, nomem));
+    }
+    (ROUNDS * 4 * 16 * 16 * 64) as f64
 }
 
 fn main() -> Result<()> {
