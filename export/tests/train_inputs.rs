@@ -129,9 +129,9 @@ fn a_student_learns_what_its_teacher_writes() {
     let line = |word: &&str| format!("{word}\t{}\n", expected.translate(word).unwrap().text());
     assert_eq!(outputs, words.iter().map(line).collect::<String>());
     let mut learned = translator(&model_file(&student, Precision::F32), None).unwrap();
-    // All of them, or all but one or two: how ONNX Runtime rounds, and so what is learnt, depends on the CPU.
+    // As many as of the tasks above: how ONNX Runtime rounds, and so what is learnt, depends on the CPU.
     let alike = correct(&mut learned, |word| expected.translate(word).unwrap().text());
-    assert!(alike >= 10, "{alike} of {}", WORDS.len());
+    assert!(alike >= 11, "{alike} of {}", WORDS.len());
 
     // An interrupted translation goes on behind its last whole line.
     let half = outputs.len() / 2;

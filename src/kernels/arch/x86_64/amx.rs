@@ -89,6 +89,18 @@ struct Config {
     rows: [u8; 16],
 }
 
+/// `instruction!` of the register with the sums of a panel: assembly names registers by literals.
+macro_rules! with_sums {
+    ($panel:expr, $instruction:ident) => {
+        match $panel {
+            0 => $instruction!("tmm0"),
+            1 => $instruction!("tmm1"),
+            2 => $instruction!("tmm2"),
+            _ => $instruction!("tmm3"),
+        }
+    };
+}
+
 impl MatrixTile<DEPTH> for Int8 {
     type Input = i8;
     type Weight = i8;
@@ -120,15 +132,13 @@ impl MatrixTile<DEPTH> for Int8 {
 
     #[inline(always)]
     unsafe fn zero(panel: usize) {
-        // SAFETY: AMX, configured, is the caller's promise.
-        unsafe {
-            match panel {
-                0 => asm!("tilezero tmm0", options(nostack, preserves_flags, nomem)),
-                1 => asm!("tilezero tmm1", options(nostack, preserves_flags, nomem)),
-                2 => asm!("tilezero tmm2", options(nostack, preserves_flags, nomem)),
-                _ => asm!("tilezero tmm3", options(nostack, preserves_flags, nomem)),
-            }
+        macro_rules! zero {
+            ($sums:literal) => {
+                asm!(concat!("tilezero ", $sums), options(nostack, preserves_flags, nomem))
+            };
         }
+        // SAFETY: AMX, configured, is the caller's promise.
+        unsafe { with_sums!(panel, zero) };
     }
 
     #[inline(always)]
@@ -158,14 +168,7 @@ impl MatrixTile<DEPTH> for Int8 {
             };
         }
         // SAFETY: the caller lets us read 512 weights; AMX, configured, is its promise.
-        unsafe {
-            match panel {
-                0 => multiply!("tmm0"),
-                1 => multiply!("tmm1"),
-                2 => multiply!("tmm2"),
-                _ => multiply!("tmm3"),
-            }
-        }
+        unsafe { with_sums!(panel, multiply) };
     }
 
     #[inline(always)]
@@ -182,14 +185,7 @@ impl MatrixTile<DEPTH> for Int8 {
             };
         }
         // SAFETY: the caller lets us write the sums; AMX, configured, is its promise.
-        unsafe {
-            match panel {
-                0 => store!("tmm0"),
-                1 => store!("tmm1"),
-                2 => store!("tmm2"),
-                _ => store!("tmm3"),
-            }
-        }
+        unsafe { with_sums!(panel, store) };
     }
 }
 
