@@ -15,7 +15,7 @@ pub(super) fn cpu_features() -> Vec<&'static str> {
     #[cfg(target_arch = "x86_64")]
     let features = detected!(
         is_x86_feature_detected: "sse2", "ssse3", "sse4.1", "avx", "f16c", "fma", "avx2", "avxvnni", "avx512f",
-        "avx512bw", "avx512vl", "avx512vnni"
+        "avx512bw", "avx512vl", "avx512vnni", "gfni"
     );
     #[cfg(target_arch = "aarch64")]
     let features = detected!(

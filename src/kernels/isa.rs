@@ -73,7 +73,11 @@ impl Isa {
                 has!(is_x86_feature_detected: "avx2", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512vnni")
             }
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Amx => Isa::Avx512Vnni.is_available() && super::arch::x86_64::has_amx(),
+            Isa::Avx512Amx => {
+                Isa::Avx512Vnni.is_available()
+                    && has!(is_x86_feature_detected: "gfni")
+                    && super::arch::x86_64::has_amx()
+            }
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => has!(is_aarch64_feature_detected: "neon"),
             #[cfg(target_arch = "aarch64")]

@@ -34,6 +34,8 @@ pub(in crate::kernels) trait Tile {
     type Sum: Sum;
     /// Activation rows that one operand holds: 1 or 2.
     const ROWS: usize = 1;
+    /// Panels that one operand holds: 1 or 2.
+    const PANELS: usize = 1;
     /// Elements along K that one step takes, at most [`MAX_DEPTH`].
     const DEPTH: usize;
     /// What is added to every activation when it is stored, 0 or 128: the frame takes `OFFSET` times the weights' sum back
@@ -51,9 +53,9 @@ pub(in crate::kernels) trait Tile {
     const IS_BUILT: bool = true;
     /// `ROWS` rows by `DEPTH` activations in registers.
     type A: Copy;
-    /// 8 rows by `DEPTH` weights of one panel in registers.
+    /// 8 rows by `DEPTH` weights of `PANELS` panels in registers.
     type W: Copy;
-    /// The sums of `ROWS` rows by 8 columns.
+    /// The sums of `ROWS` rows by 8 columns of `PANELS` panels.
     type Acc: Copy;
 
     /// No sums yet.
@@ -71,10 +73,22 @@ pub(in crate::kernels) trait Tile {
     /// They must be readable.
     unsafe fn load_w(panel: *const Self::Weight) -> Self::W;
 
+    /// The same of each of `PANELS` panels that are `stride` elements apart.
+    ///
+    /// # Safety
+    /// They must be readable.
+    #[inline(always)]
+    unsafe fn load_panels(panel: *const Self::Weight, _stride: usize) -> Self::W {
+        const { assert!(Self::PANELS == 1) };
+        // SAFETY: the caller's promise.
+        unsafe { Self::load_w(panel) }
+    }
+
     /// `acc + a * w`.
     unsafe fn multiply(acc: Self::Acc, a: Self::A, w: Self::W) -> Self::Acc;
 
-    /// Writes the sums of the first row to `sums`, and of the second to `sums + stride` if `ROWS` is 2.
+    /// Writes the sums of the first row to `sums`, and of the second to `sums + stride` if `ROWS` is 2; behind them those
+    /// with the second panel if `PANELS` is 2.
     ///
     /// # Safety
     /// They must be writable.
@@ -337,8 +351,9 @@ unsafe fn tile<T: Tile, const R: usize, const P: usize>(
     sums: &mut [[[T::Sum; PANEL_ROWS]; P]],
 ) -> usize {
     const { assert!(R * T::ROWS <= MAX_TILE_ROWS && T::DEPTH <= MAX_DEPTH) };
+    const { assert!(T::ROWS * T::PANELS <= 2 && (P == 1 || P.is_multiple_of(T::PANELS))) };
     let rows = left.min(R * T::ROWS);
-    assert!(rows > (R - 1) * T::ROWS && sums.len() >= R * T::ROWS);
+    assert!(rows > (R - 1) * T::ROWS && sums.len() * P >= R * T::ROWS * P + T::PANELS - 1);
     assert!(inputs.len() >= rows * depth && weights.len() == P * T::PANEL_WIDTH * depth);
     let whole = depth / T::DEPTH * T::DEPTH;
     // An operand of two rows that has only one left reads it twice.
@@ -374,8 +389,9 @@ unsafe fn tile<T: Tile, const R: usize, const P: usize>(
             let operands = Operands { a, stride, second: stride, w, lane_w, ..operands };
             steps::<T, R, P>(&mut acc, &operands, T::DEPTH);
         }
+        // Where two panels are one operand, a lone one's is followed by what the next row's sums take the place of.
         for (r, acc) in acc.iter().enumerate() {
-            for (p, acc) in acc.iter().enumerate() {
+            for (p, acc) in acc.iter().enumerate().step_by(T::PANELS) {
                 T::store(*acc, sums.as_mut_ptr().cast::<[T::Sum; PANEL_ROWS]>().add(r * T::ROWS * P + p), P);
             }
         }
@@ -433,11 +449,14 @@ unsafe fn steps<T: Tile, const R: usize, const P: usize>(
                 if let Some(ahead) = ahead {
                     T::prefetch(weights, ahead.first + p * ahead.lane + i * ahead.step);
                 }
-                let w = T::load_w(w);
-                unroll!(r < R, {
-                    let a = T::load_a(a.add(r * T::ROWS * stride + p * lane_a + k), second);
-                    acc[r][p] = T::multiply(acc[r][p], a, w);
-                });
+                if p % T::PANELS == 0 {
+                    // A lone panel of an operand of two is read twice.
+                    let w = T::load_panels(w, if P < T::PANELS { 0 } else { lane_w * T::PANEL_WIDTH });
+                    unroll!(r < R, {
+                        let a = T::load_a(a.add(r * T::ROWS * stride + p * lane_a + k), second);
+                        acc[r][p] = T::multiply(acc[r][p], a, w);
+                    });
+                }
             });
         }
     }

@@ -10,6 +10,8 @@ use crate::tensor::{ColumnsMut, PANEL_ROWS};
 
 /// How many steps ahead of the weights in use the next are asked for, in each panel.
 const AHEAD: usize = 2;
+/// Steps along K whose operands the first rows of a block make for all: 32 KB where they are int8 made of int4.
+const KEPT_STEPS: usize = 16;
 /// Greatest [`MatrixTile::ROWS`].
 const MAX_ROWS: usize = 16;
 
@@ -109,6 +111,7 @@ unsafe fn blocks<T: MatrixTile<D>, const D: usize, const P: usize>(
     let (rows, depth, panel_len) = (out.rows(), product.depth, T::PANEL_WIDTH * product.depth);
     let whole = depth / D * D;
     let mut sums = Lines([[[T::Sum::default(); PANEL_ROWS]; P]; MAX_ROWS]);
+    let mut operands = [const { [const { MaybeUninit::uninit() }; P] }; KEPT_STEPS + 1];
     while panels.len() >= P {
         let weights = &product.weights[panels.start * panel_len..][..P * panel_len];
         let mut done = 0;
@@ -121,17 +124,19 @@ unsafe fn blocks<T: MatrixTile<D>, const D: usize, const P: usize>(
                 unroll!(p < P, {
                     T::zero(p);
                 });
-                for k in (0..whole).step_by(D) {
+                for (step, k) in (0..whole).step_by(D).enumerate() {
                     T::load_a(inputs.as_ptr().add(k), depth);
                     let w = weights.as_ptr().add(k * T::PANEL_WIDTH);
                     // Behind the end of a panel comes the panel that is P further on: the others are in use.
                     let skipped = if k + AHEAD * D < depth { 0 } else { (P - 1) * panel_len };
                     let ahead = (AHEAD * D * T::PANEL_WIDTH + skipped) * size_of::<T::Weight>();
                     // Of all panels first: a register waits for what has just been written.
-                    let mut operands = [const { MaybeUninit::uninit() }; P];
+                    let operands = &mut operands[step.min(KEPT_STEPS)];
                     unroll!(p < P, {
                         T::prefetch(w.add(p * panel_len), ahead);
-                        operands[p].write(T::operand(w.add(p * panel_len)));
+                        if done == 0 || step >= KEPT_STEPS {
+                            operands[p].write(T::operand(w.add(p * panel_len)));
+                        }
                     });
                     unroll!(p < P, {
                         T::multiply(p, operands[p].assume_init_ref());

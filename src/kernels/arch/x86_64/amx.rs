@@ -1,7 +1,7 @@
 //! Products by AMX: tile registers that hold matrices, and an instruction that multiplies them.
 //!
 //! A panel's weights lie as the instruction wants its right operand: four k of each of 8 outputs in a row of 32 bytes. The
-//! left one is 16 rows of activations, 64 k of each. A single row of activations has nothing to gain, and is left to VNNI.
+//! left one is 16 rows of activations, 64 k of each. A few rows of activations have nothing to gain, and are left to VNNI.
 
 #![allow(unsafe_code)]
 
@@ -10,13 +10,14 @@ use core::arch::x86_64::*;
 
 use super::avx2;
 use super::vnni::AVX512_VNNI;
+use super::vnni512;
 use crate::kernels::Isa;
 use crate::kernels::gemm::{Lines, MatrixTile, Product, gemm_by_matrices};
-use crate::kernels::table::{Gemm, GemmKernels, Kernels, with_features};
+use crate::kernels::table::{Gemm, GemmKernels, Kernels, gemm_kernel, with_features};
 use crate::tensor::{ColumnsMut, I4_COLUMNS, I4Block, K_GROUP, PANEL_ROWS};
 
-/// Rows of activations from which on unpacking int4 for them is worth it.
-const FEWEST_OF_INT4: usize = 8;
+/// Rows of activations from which on they are worth it.
+const FEWEST_ROWS: usize = 5;
 /// Panels that are multiplied by the same activations.
 const PANELS: usize = 4;
 /// Columns of a step, and the int4 blocks that have as many.
@@ -33,21 +34,29 @@ pub(in crate::kernels) static AVX512_AMX: Kernels = Kernels {
     },
 };
 
+const FEW_ROWS: GemmKernels = GemmKernels {
+    i8: gemm_kernel!(
+        Isa::Avx512Amx, target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni");
+        vnni512::Int8 [4, 4, 8]
+    ),
+    i4: gemm_kernel!(
+        Isa::Avx512Amx, target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni,gfni");
+        vnni512::Int4 [4, 4, 8]
+    ),
+    ..AVX512_VNNI.gemm
+};
+
 const TILE: (usize, usize) = (Int8::ROWS, PANELS * PANEL_ROWS);
 
 fn int8(product: &Product<'_, i8, i8>, out: ColumnsMut<'_>) {
-    if out.rows() > 1 { int8_rows(product, out) } else { (AVX512_VNNI.gemm.i8.run)(product, out) }
+    if out.rows() >= FEWEST_ROWS { int8_rows(product, out) } else { (FEW_ROWS.i8.run)(product, out) }
 }
 
 fn int4(product: &Product<'_, [i8; I4_COLUMNS], I4Block>, out: ColumnsMut<'_>) {
-    if out.rows() >= FEWEST_OF_INT4 {
-        int4_rows(product, out)
-    } else {
-        (AVX512_VNNI.gemm.i4.run)(product, out)
-    }
+    if out.rows() >= FEWEST_ROWS { int4_rows(product, out) } else { (FEW_ROWS.i4.run)(product, out) }
 }
 
-with_features! { target_feature(enable = "avx2,avx512f,avx512bw,avx512vl");
+with_features! { target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,gfni");
     fn int8_rows(product: &Product<'_, i8, i8>, out: ColumnsMut<'_>) = gemm_by_matrices::<Int8, DEPTH, PANELS>;
     fn int4_rows(product: &Product<'_, [i8; I4_COLUMNS], I4Block>, out: ColumnsMut<'_>)
         = gemm_by_matrices::<Int4, BLOCKS, PANELS>;
@@ -173,7 +182,7 @@ impl MatrixTile<DEPTH> for Int8 {
 
     #[inline(always)]
     fn prefetch(weights: *const i8, ahead: usize) {
-        prefetch::<{ DEPTH * PANEL_ROWS }>(weights.cast(), ahead);
+        avx2::prefetch_bytes::<{ DEPTH * PANEL_ROWS }>(weights.cast(), ahead);
     }
 
     #[inline(always)]
@@ -186,15 +195,6 @@ impl MatrixTile<DEPTH> for Int8 {
         }
         // SAFETY: the caller lets us write the sums; AMX, configured, is its promise.
         unsafe { with_sums!(panel, store) };
-    }
-}
-
-/// Asks for `N` bytes.
-#[inline(always)]
-fn prefetch<const N: usize>(address: *const u8, ahead: usize) {
-    const LINE: usize = 64;
-    for line in (0..N).step_by(LINE) {
-        avx2::prefetch(address, ahead + line);
     }
 }
 
@@ -250,7 +250,7 @@ impl MatrixTile<BLOCKS> for Int4 {
 
     #[inline(always)]
     fn prefetch(blocks: *const I4Block, ahead: usize) {
-        prefetch::<{ BLOCKS * size_of::<I4Block>() }>(blocks.cast(), ahead);
+        avx2::prefetch_bytes::<{ BLOCKS * size_of::<I4Block>() }>(blocks.cast(), ahead);
     }
 
     #[inline(always)]
@@ -263,41 +263,37 @@ impl MatrixTile<BLOCKS> for Int4 {
 /// The int8 weights of a block, as they lie in a panel: eight columns of all rows in a register, first four of each row and
 /// then the others.
 ///
+/// With `t = value + 8`, which is not negative, `value * step` is `t * (step - 1) + t - 8 * step`. The product is at most
+/// 15 * 17 = 255: one multiplication of 16 bits has those of two bytes, and the rest may leave out what is beyond 8 bits.
+///
 /// # Safety
-/// The CPU must have AVX-512 F and BW.
+/// The CPU must have AVX-512 F and BW, and GFNI.
 #[inline(always)]
 unsafe fn unpack(block: &I4Block) -> [__m512i; I4_COLUMNS / 8] {
-    // SAFETY: 8 rows of four bytes are half a register, and 8 steps a quarter of that; AVX-512 is the caller's promise.
+    // SAFETY: 8 rows of four bytes are half a register; AVX-512 and GFNI are the caller's promise.
     unsafe {
-        let steps = _mm256_cvtepu8_epi32(_mm_loadl_epi64(block.steps.as_ptr().cast()));
-        let steps = _mm512_broadcast_i64x4(steps);
-        let even = _mm512_or_si512(steps, _mm512_slli_epi32::<16>(steps));
-        let odd = _mm512_slli_epi16::<8>(even);
-        let lower_halves = _mm512_inserti64x4::<0>(_mm512_setzero_si512(), _mm256_set1_epi16(4));
+        let rows = _mm256_setr_epi64x(
+            0x0101_0101_0000_0000,
+            0x0303_0303_0202_0202,
+            0x0505_0505_0404_0404,
+            0x0707_0707_0606_0606,
+        );
+        let steps = _mm512_set1_epi64(i64::from_le_bytes(block.steps));
+        let steps = _mm512_shuffle_epi8(steps, _mm512_broadcast_i64x4(rows));
+        let less_one = _mm512_sub_epi8(steps, _mm512_set1_epi8(1));
+        let less_one = _mm512_and_si512(less_one, _mm512_set1_epi16(0x00FF));
+        let eight_times = _mm512_slli_epi16::<3>(steps);
+        // Bits 0 to 3 in the lower half, and 4 to 7 in the upper one; none of the sign.
+        const UNSIGNED: i64 = !0xFFFF_FFFF;
+        let lower = _mm512_set1_epi64(vnni512::LOWER & UNSIGNED);
+        let halves = _mm512_inserti64x4::<1>(lower, _mm256_set1_epi64x(vnni512::UPPER & UNSIGNED));
         let mut weights = [_mm512_setzero_si512(); I4_COLUMNS / 8];
         for (weights, values) in weights.iter_mut().zip(&block.values) {
             let bytes = _mm512_broadcast_i64x4(_mm256_loadu_si256(values.as_ptr().cast()));
-            // 16 times the values.
-            let values =
-                _mm512_and_si512(_mm512_sllv_epi16(bytes, lower_halves), _mm512_set1_epi8(0xF0_u8 as i8));
-            *weights = times_steps(values, even, odd);
+            let t = _mm512_gf2p8affine_epi64_epi8::<8>(bytes, halves);
+            let products = _mm512_mullo_epi16(t, less_one);
+            *weights = _mm512_sub_epi8(_mm512_add_epi8(products, t), eight_times);
         }
         weights
-    }
-}
-
-/// A sixteenth of the products of bytes with the steps of even and those of odd ones: 16 times a value times a step fits 16
-/// bits.
-///
-/// # Safety
-/// The CPU must have AVX-512 F and BW.
-#[inline(always)]
-unsafe fn times_steps(values: __m512i, even: __m512i, odd: __m512i) -> __m512i {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let even = _mm512_srli_epi16::<4>(_mm512_maddubs_epi16(even, values));
-        let odd = _mm512_slli_epi16::<4>(_mm512_maddubs_epi16(odd, values));
-        // `even` where a bit of the mask is set, else `odd`.
-        _mm512_ternarylogic_epi32::<0xCA>(_mm512_set1_epi16(0x00FF), even, odd)
     }
 }

@@ -260,6 +260,15 @@ pub(super) fn prefetch(address: *const u8, ahead: usize) {
     unsafe { _mm_prefetch::<_MM_HINT_T0>(address.wrapping_add(ahead).cast()) };
 }
 
+/// Asks for `N` bytes.
+#[inline(always)]
+pub(super) fn prefetch_bytes<const N: usize>(address: *const u8, ahead: usize) {
+    const LINE: usize = 64;
+    for line in (0..N).step_by(LINE) {
+        prefetch(address, ahead + line);
+    }
+}
+
 /// f32 by f32 or f16: a multiplication and an addition, never fused.
 struct Float<W>(PhantomData<W>);
 
