@@ -121,15 +121,19 @@ fn int4_is_smaller_and_a_budget_gives_back_what_it_loses_most_by() {
     let Some(folder) = data::folder("translit-aren") else { return };
     let checkpoint = checkpoint(&folder);
     let calibration = calibration(&folder, &checkpoint);
-    let [int8, int4] = [Precision::I8, Precision::I4].map(|p| write_model(&checkpoint, p).unwrap());
+    let precisions = [Precision::I8, Precision::I4, Precision::I4All];
+    let [int8, int4, all] = precisions.map(|p| write_model(&checkpoint, p).unwrap());
     assert!(int4.len() * 6 < int8.len() * 5, "{} and {} bytes", int4.len(), int8.len());
-    let aligned = AlignedBytes::copy_of(&int4);
-    for tensor in File::parse(aligned.as_slice()).unwrap().tensors().iter() {
-        let is_outside = tensor.name.starts_with("embedding.") || tensor.name.starts_with("output.");
-        let is_narrow = is_outside || tensor.name.contains(".ffn.");
-        match tensor.tensor.layout {
-            Layout::Rows => assert_eq!(tensor.tensor.dtype, Dtype::F32),
-            Layout::Panels => assert_eq!(tensor.tensor.dtype == Dtype::I4, is_narrow, "{}", tensor.name),
+    assert!(all.len() * 10 < int4.len() * 9, "{} and {} bytes", all.len(), int4.len());
+    for (file, is_all) in [(&int4, false), (&all, true)] {
+        let aligned = AlignedBytes::copy_of(file);
+        for tensor in File::parse(aligned.as_slice()).unwrap().tensors().iter() {
+            let is_outside = tensor.name.starts_with("embedding.") || tensor.name.starts_with("output.");
+            let is_narrow = is_all || is_outside || tensor.name.contains(".ffn.");
+            match tensor.tensor.layout {
+                Layout::Rows => assert_eq!(tensor.tensor.dtype, Dtype::F32),
+                Layout::Panels => assert_eq!(tensor.tensor.dtype == Dtype::I4, is_narrow, "{}", tensor.name),
+            }
         }
     }
     let mut quantization = Quantization::from(Precision::I4);
@@ -137,9 +141,14 @@ fn int4_is_smaller_and_a_budget_gives_back_what_it_loses_most_by() {
     let budget = (int4.len() + int8.len()) / 2;
     let mixed = keep_wider(&mut quantization, &found, budget, |q| q.write(&checkpoint)).unwrap();
     assert!(quantization.kept.values().all(|kept| kept.precision == Precision::I8));
-    let [int4, mixed, int8] = [&int4, &mixed, &int8].map(|bytes| calibration.loss(bytes).unwrap().divergence);
-    println!("divergence: int4 {int4:.2e}, {} kept {mixed:.2e}, int8 {int8:.2e}", quantization.kept.len());
+    let [all, int4, mixed, int8] =
+        [&all, &int4, &mixed, &int8].map(|bytes| calibration.loss(bytes).unwrap().divergence);
+    println!(
+        "divergence: all {all:.2e}, int4 {int4:.2e}, {} kept {mixed:.2e}, int8 {int8:.2e}",
+        quantization.kept.len()
+    );
     assert!(int8 < 0.1 * int4 && mixed < 0.7 * int4 && int4 < 0.1, "{int4} {mixed} {int8}");
+    assert!((int4..0.1).contains(&all), "{all}");
 }
 
 #[test]

@@ -39,6 +39,8 @@ enum Type {
     Int8,
     /// 4-bit integers in embeddings, output and feed-forward blocks, and 8-bit ones elsewhere
     Int4,
+    /// 4-bit integers in all matrices
+    Int4All,
 }
 
 impl OutputArguments {
@@ -53,6 +55,7 @@ impl OutputArguments {
             Type::F16 => Precision::F16,
             Type::Int8 => Precision::I8,
             Type::Int4 => Precision::I4,
+            Type::Int4All => Precision::I4All,
         };
         let sources = match &self.golden {
             Some(path) => read_sources(path, golden::COUNT)?,

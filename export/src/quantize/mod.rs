@@ -27,6 +27,8 @@ pub enum Precision {
     /// 4-bit integers with one scale a row and one step for 32 columns of it: embeddings, output projection and
     /// feed-forward blocks. Attention and SSRU, which are smaller and lose more by it, have [`I8`](Self::I8).
     I4,
+    /// The same in all matrices.
+    I4All,
 }
 
 impl Precision {
@@ -35,7 +37,7 @@ impl Precision {
             Self::F32 => Dtype::F32,
             Self::F16 => Dtype::F16,
             Self::I8 => Dtype::I8,
-            Self::I4 => Dtype::I4,
+            Self::I4 | Self::I4All => Dtype::I4,
         }
     }
 
@@ -45,7 +47,7 @@ impl Precision {
             Self::F32 => None,
             Self::F16 => Some(Self::F32),
             Self::I8 => Some(Self::F16),
-            Self::I4 => Some(Self::I8),
+            Self::I4 | Self::I4All => Some(Self::I8),
         }
     }
 
@@ -54,7 +56,8 @@ impl Precision {
         let narrow =
             ["embedding.", "output."].iter().any(|start| name.starts_with(start)) || name.contains(".ffn.");
         match self {
-            Self::I4 if !narrow || !columns.is_multiple_of(I4_COLUMNS) => Self::I8,
+            Self::I4 if !narrow => Self::I8,
+            Self::I4 | Self::I4All if !columns.is_multiple_of(I4_COLUMNS) => Self::I8,
             precision => precision,
         }
     }
@@ -66,6 +69,7 @@ impl Precision {
             Self::F16 => "f16",
             Self::I8 => "int8",
             Self::I4 => "int4",
+            Self::I4All => "int4-all",
         }
     }
 
@@ -77,6 +81,10 @@ impl Precision {
             Self::I4 => {
                 "int4 in embeddings, output and feed-forward blocks, else int8; symmetric, one scale a row, for int4 \
                  max |w| / 126 and of the steps 1 to 18 that with the least squared error for 32 columns"
+            }
+            Self::I4All => {
+                "int4, symmetric, one scale a row, max |w| / 126, and of the steps 1 to 18 that with the least squared \
+                 error for 32 columns"
             }
         }
     }
@@ -302,7 +310,7 @@ mod tests {
             match precision {
                 Precision::F32 => assert_eq!(decibel, None),
                 Precision::F16 => assert!(decibel.is_some_and(|decibel| decibel > 60.0), "{decibel:?}"),
-                Precision::I8 | Precision::I4 => {
+                Precision::I8 | Precision::I4 | Precision::I4All => {
                     assert!(decibel.is_some_and(|decibel| (30.0..60.0).contains(&decibel)), "{decibel:?}")
                 }
             }
@@ -311,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn int4_is_for_whole_blocks_outside_attention() {
+    fn int4_is_for_whole_blocks_and_unless_for_all_outside_attention() {
         for (name, columns, expected) in [
             ("encoder.layers.0.ffn.up.weight", 64, Precision::I4),
             ("encoder.layers.0.ffn.up.weight", 40, Precision::I8),
@@ -319,6 +327,8 @@ mod tests {
             ("decoder.layers.0.self_attention.out.weight", 64, Precision::I8),
         ] {
             assert_eq!(Precision::I4.of_matrix(name, columns), expected, "{name} with {columns} columns");
+            let all = if columns.is_multiple_of(32) { Precision::I4All } else { Precision::I8 };
+            assert_eq!(Precision::I4All.of_matrix(name, columns), all, "{name} with {columns} columns");
             assert_eq!(Precision::F16.of_matrix(name, columns), Precision::F16);
         }
     }
