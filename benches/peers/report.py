@@ -4,7 +4,7 @@ import os
 import platform
 from pathlib import Path
 
-from workloads import OURS, SCREENED
+from workloads import INT4, OURS, SCREENED
 
 
 COLUMNS = ["kind", "who", "ms (quartiles)", "tokens/s", "load ms", "first ms", "peak RSS MB", "model MB", "code MB"]
@@ -12,13 +12,14 @@ COLUMNS += ["ours / theirs", "as f32"]
 
 
 def bound(steps, limits):
-    """The least seconds for calls of (encoder multiply-adds, decoding steps, bytes and multiply-adds of a step): the
-    encoder at the int8 peak; a step as fast as its weights can be read or multiplied, whichever takes longer."""
+    """The least seconds for the calls of `work`: encoder and decoding steps are as fast as their weights can be read or
+    multiplied, whichever takes longer."""
     peak, bandwidths = limits["int8_macs_per_second"], limits["bytes_per_second"]
     if peak is None:
         return None
-    encoder = sum(macs / peak for macs, *_ in steps)
-    decoder = sum(length * max(weights / bandwidths[str(weights)], macs / peak) for _, length, weights, macs in steps)
+    least = lambda weights, macs: max(weights / bandwidths[str(weights)], macs / peak)
+    encoder = sum(least(*once) for once, _, _ in steps)
+    decoder = sum(length * least(*step) for _, length, step in steps)
     return dict(seconds=encoder + decoder, encoder=encoder, decoder=decoder)
 
 
@@ -68,7 +69,7 @@ def table(group):
         lines += [row(result, ours, results) for result in sorted(results, key=per_token)]
         if ours:
             conclusions.append(f"- {kind}: {conclusion(ours, peer, group['bounds'][kind])}")
-        for precision in [SCREENED, "int4"]:
+        for precision in [SCREENED, *INT4]:
             if other := best([result for result in results if is_ours(result, precision)]):
                 # The bound is that of reading all int8 weights.
                 conclusions.append(f"- {kind}: {conclusion(other, peer, bound=None)}")

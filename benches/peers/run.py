@@ -232,7 +232,7 @@ def run_workload(shape, workload, commands, models, rounds, absent):
             kinds[runner.kind] = list(work(shape, workload, runner.decoder, runner.shortlist))
         except Absent as reason:
             absent[f"{name}, {shape} {workload}"] = str(reason)
-    sizes = {str(weights) for steps in kinds.values() for _, _, weights, _ in steps}
+    sizes = {str(weights) for steps in kinds.values() for once, _, step in steps for weights, _ in [once, step]}
     limits = Process([models.cargo / "release/limits", load.threads, *sizes])
     measured, others = measure(f"{shape} {workload}", workers, limits, rounds or load.rounds)
     for process in [*workers, limits]:

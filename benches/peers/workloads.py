@@ -94,11 +94,13 @@ class Runner:
 OURS = "siskin"
 # Ours with a screen, which only a sentence by itself, searched greedily over all tokens, makes use of.
 SCREENED = "int8 screened"
+# int4 in embeddings, output and feed-forward blocks, and in all matrices.
+INT4 = ["int4", "int4-all"]
 # What a peer can do: precisions, decoders, shortlists, beams, and what its parallel runs are split into.
 PEERS = {
     OURS: dict(
         decoders=["self_attention", "ssru"], shortlist=True, beam=True, splits=["threads", "workers"],
-        precisions=["int8", SCREENED, "int4", "float32"],
+        precisions=["int8", SCREENED, *INT4, "float32"],
     ),
     "ctranslate2": dict(shortlist=True, beam=True, splits=["threads", "workers"], precisions=["int8", "float32"]),
     "bergamot": dict(decoders=["self_attention", "ssru"], shortlist=True, beam=True, splits=["workers"], t5=False),
@@ -132,18 +134,19 @@ def runners(shape, workload):
 
 
 def work(shape, workload, decoder, listed):
-    """What the arithmetic cannot do without, for each call: int8 multiply-adds of the encoder (with the keys and values
-    of cross-attention), decoding steps, and of a step the bytes of weights and the multiply-adds. Attention itself, norms
-    and softmax are not counted."""
+    """What the arithmetic cannot do without, for each call: the bytes of int8 weights and the multiply-adds of the
+    encoder (with the keys and values of cross-attention), how many decoding steps, and the same of a step. Attention
+    itself, norms and softmax are not counted."""
     spec, load = SHAPES[shape], WORKLOADS[workload]
     d, ffn, layers = spec["d_model"], spec["ffn"], spec["decoder_layers"]
     lists = shortlist(shape) if listed else None
     history = {"self_attention": 4, "ssru": 2}[decoder] * d * d
     for call in calls(shape, workload):
         tokens = sum(map(len, call["sources"]))
-        encoder = tokens * (spec["encoder_layers"] * (4 * d * d + 2 * d * ffn) + layers * 2 * d * d)
+        encoder = spec["encoder_layers"] * (4 * d * d + 2 * d * ffn) + layers * 2 * d * d
         outputs = spec["vocabulary"]
         if lists:
             outputs = SHORTLIST_ALWAYS + len({target for source in call["sources"] for id in source for target in lists[id]})
         weights = layers * (history + 2 * d * d + 2 * d * ffn) + outputs * d
-        yield encoder, call["length"], weights, len(call["sources"]) * load.beam * weights
+        rows = len(call["sources"]) * load.beam
+        yield (encoder, tokens * encoder), call["length"], (weights, rows * weights)

@@ -1,4 +1,4 @@
-//! `model WEIGHTS.safetensors int8|int4|float16|float32 OUT.siskin`: our model file of the random weights that all peers get.
+//! `model WEIGHTS.safetensors int8|int4|int4-all|float16|float32 OUT.siskin`: our model file of the random weights that all peers get.
 
 use anyhow::{Context, Result};
 use safetensors::SafeTensors;
@@ -75,14 +75,15 @@ fn spec(metadata: &HashMap<String, String>) -> Result<ModelSpec> {
 fn main() -> Result<()> {
     let paths: Vec<String> = std::env::args().skip(1).collect();
     let [weights, precision, out] = &paths[..] else {
-        anyhow::bail!("usage: model WEIGHTS.safetensors int8|int4|float16|float32 OUT.siskin")
+        anyhow::bail!("usage: model WEIGHTS.safetensors int8|int4|int4-all|float16|float32 OUT.siskin")
     };
     let precision = match precision.as_str() {
         "int8" => Precision::I8,
         "int4" => Precision::I4,
+        "int4-all" => Precision::I4All,
         "float16" => Precision::F16,
         "float32" => Precision::F32,
-        other => anyhow::bail!("{other} is not int8, int4, float16 or float32"),
+        other => anyhow::bail!("{other} is not int8, int4, int4-all, float16 or float32"),
     };
     let bytes = std::fs::read(weights)?;
     let (_, metadata) = SafeTensors::read_metadata(&bytes)?;
