@@ -7,6 +7,7 @@ use std::fs;
 
 /// The names of the CPU's features that kernels use or could use.
 pub(super) fn cpu_features() -> Vec<&'static str> {
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     macro_rules! detected {
         ($detected:ident: $($feature:tt),*) => {
             vec![$((std::arch::$detected!($feature), $feature)),*]
