@@ -19,11 +19,12 @@ impl Tile for Int8 {
     type Weight = i8;
     type Sum = i32;
     const PANELS: usize = 2;
-    const DEPTH: usize = K_GROUP;
+    /// A cache line of each panel.
+    const DEPTH: usize = 2 * K_GROUP;
     const OFFSET: i32 = 128;
     const STREAMED_BYTES: usize = usize::MAX;
-    type A = __m512i;
-    type W = __m512i;
+    type A = [__m512i; 2];
+    type W = [__m512i; 2];
     type Acc = __m512i;
 
     #[inline(always)]
@@ -34,8 +35,8 @@ impl Tile for Int8 {
 
     #[inline(always)]
     unsafe fn load_a(row: *const i8, _stride: usize) -> Self::A {
-        // SAFETY: the caller lets us read 4 elements; AVX-512 is its promise.
-        unsafe { _mm512_set1_epi32(row.cast::<i32>().read_unaligned()) }
+        // SAFETY: the caller lets us read 8 elements; AVX-512 is its promise.
+        unsafe { [group(row), group(row.add(K_GROUP))] }
     }
 
     #[inline(always)]
@@ -46,14 +47,18 @@ impl Tile for Int8 {
 
     #[inline(always)]
     unsafe fn load_panels(panel: *const i8, stride: usize) -> Self::W {
-        // SAFETY: the caller lets us read 32 elements of each panel; AVX-512 is its promise.
-        unsafe { both(panel.cast(), panel.add(stride).cast()) }
+        const HALF: usize = K_GROUP * PANEL_ROWS;
+        // SAFETY: the caller lets us read 64 elements of each panel; AVX-512 is its promise.
+        unsafe {
+            let second = panel.add(stride);
+            [both(panel.cast(), second.cast()), both(panel.add(HALF).cast(), second.add(HALF).cast())]
+        }
     }
 
     #[inline(always)]
     unsafe fn multiply(acc: Self::Acc, a: Self::A, w: Self::W) -> Self::Acc {
         // SAFETY: AVX-512-VNNI is the caller's promise.
-        unsafe { _mm512_dpbusd_epi32(acc, a, w) }
+        unsafe { _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(acc, a[0], w[0]), a[1], w[1]) }
     }
 
     #[inline(always)]
@@ -121,7 +126,7 @@ impl Tile for Int4 {
                     let bytes = both(first.values[i].as_ptr().cast(), second.values[i].as_ptr().cast());
                     let values = [nibbles::<LOWER>(bytes), nibbles::<UPPER>(bytes)];
                     for (j, values) in values.into_iter().enumerate() {
-                        sums = Int8::multiply(sums, Int8::load_a(row.add((2 * i + j) * K_GROUP), 0), values);
+                        sums = _mm512_dpbusd_epi32(sums, group(row.add((2 * i + j) * K_GROUP)), values);
                     }
                 }
                 acc = _mm512_dpwssd_epi32(acc, sums, steps);
@@ -140,6 +145,16 @@ impl Tile for Int4 {
     fn prefetch(block: *const I4Block, ahead: usize) {
         avx2::prefetch_bytes::<{ size_of::<I4Block>() }>(block.cast(), ahead);
     }
+}
+
+/// Four elements, repeated over a register.
+///
+/// # Safety
+/// They must be readable, and the CPU must have AVX-512 F.
+#[inline(always)]
+unsafe fn group(elements: *const i8) -> __m512i {
+    // SAFETY: the caller's promises.
+    unsafe { _mm512_set1_epi32(elements.cast::<i32>().read_unaligned()) }
 }
 
 /// Two halves of a register.
