@@ -42,8 +42,8 @@ pub(in crate::kernels) trait Tile {
     /// off.
     const OFFSET: i32 = 0;
     /// Bytes of a matrix from which on a single row meets one panel at a time, whose parts it is multiplied by side by
-    /// side: the weights are then read in the order of memory. Below, it meets several panels, which share the loading of
-    /// activations.
+    /// side: the weights are then read in the order of memory. Below, and where an operand holds two panels, it meets several,
+    /// which share the loading of activations.
     const STREAMED_BYTES: usize = 0;
     /// Whether such a row asks for the weights ahead of it, or leaves that to the hardware, which sees one stream.
     const ASKS_IN_STREAM: bool = true;
@@ -255,7 +255,7 @@ pub(in crate::kernels) unsafe fn gemm<T: Tile, const R: usize, const P: usize, c
     // SAFETY: the caller's promise, for all four.
     unsafe {
         let is_streamed = size_of_val(product.weights) >= T::STREAMED_BYTES;
-        if (out.rows(), T::ROWS, T::Sum::IS_EXACT, is_streamed) == (1, 1, true, true) {
+        if (out.rows(), T::ROWS, T::PANELS, T::Sum::IS_EXACT, is_streamed) == (1, 1, 1, true, true) {
             let panel_len = T::PANEL_WIDTH * product.depth;
             for panel in panels {
                 let weights = &product.weights[panel * panel_len..][..panel_len];

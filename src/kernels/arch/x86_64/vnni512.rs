@@ -22,7 +22,6 @@ impl Tile for Int8 {
     /// A cache line of each panel.
     const DEPTH: usize = 2 * K_GROUP;
     const OFFSET: i32 = 128;
-    const STREAMED_BYTES: usize = usize::MAX;
     type A = [__m512i; 2];
     type W = [__m512i; 2];
     type Acc = __m512i;
@@ -83,7 +82,6 @@ impl Tile for Int4 {
     const PANELS: usize = 2;
     const DEPTH: usize = 1;
     const OFFSET: i32 = Int8::OFFSET;
-    const STREAMED_BYTES: usize = usize::MAX;
     const PANEL_WIDTH: usize = 1;
     const IS_BUILT: bool = cfg!(feature = "int4");
     type A = *const i8;
