@@ -315,6 +315,11 @@ impl Kernels {
         }
     }
 
+    /// Rows of int8 activations in the largest tile.
+    pub(crate) fn rows_at_once(&self) -> usize {
+        self.gemm.i8.tile.0
+    }
+
     /// `out = epilogue(activations * wᵀ)` for the outputs of `panels`: `out` [M, columns of `panels`].
     ///
     /// Each output's sum is exact for int8 and int4 weights, and is taken over k in ascending order for float weights: it

@@ -1,26 +1,26 @@
 //! The memory of a session.
 
 use alloc::vec::Vec;
-use core::ops::{Deref, DerefMut};
 
-use super::plan::{LINE, Plan};
+use super::plan::Plan;
 use super::spec::{ModelSpec, Positions};
 use super::weights::Side;
 use crate::error::Result;
 use crate::nn::{Context, Quantized, Sinusoid};
+use crate::tensor::Aligned;
 
 /// Scratch and caches; sizes and meaning are those of [`Plan`].
 pub(super) struct Buffers {
-    pub x: Vec<f32>,
-    pub normed: Vec<f32>,
-    pub wide: Vec<f32>,
-    pub narrow: Vec<f32>,
+    pub x: Aligned<f32>,
+    pub normed: Aligned<f32>,
+    pub wide: Aligned<f32>,
+    pub narrow: Aligned<f32>,
     pub quantized: Quantized,
-    pub attention: Vec<f32>,
+    pub attention: Aligned<f32>,
     pub attention_room: usize,
     pub biases: Vec<f32>,
-    pub memory: Vec<Aligned>,
-    pub history: Vec<Vec<f32>>,
+    pub memory: Vec<Aligned<f32>>,
+    pub history: Vec<Aligned<f32>>,
     pub alignments: Vec<f32>,
     pub positions: PositionCodes,
 }
@@ -35,16 +35,16 @@ impl Buffers {
             // The largest first: a heap without an operating system under it may have room for them in one place only.
             history: layers(plan, plan.history)?,
             memory: layers(plan, plan.memory)?,
-            x: plan.zeroed(plan.stream)?,
-            normed: plan.zeroed(plan.stream)?,
-            wide: plan.zeroed(plan.wide)?,
-            narrow: plan.zeroed(plan.narrow)?,
+            x: plan.aligned(plan.stream)?,
+            normed: plan.aligned(plan.stream)?,
+            wide: plan.aligned(plan.wide)?,
+            narrow: plan.aligned(plan.narrow)?,
             quantized: Quantized::new(
-                plan.zeroed(plan.quantized_values)?,
+                plan.aligned(plan.quantized_values)?,
                 plan.zeroed(plan.quantized_rows)?,
                 plan.zeroed(plan.narrowed)?,
             ),
-            attention: plan.zeroed(plan.attention_scratch)?,
+            attention: plan.aligned(plan.attention_scratch)?,
             attention_room: plan.attention_room,
             biases: plan.zeroed(plan.biases)?,
             alignments: plan.zeroed(plan.alignments)?,
@@ -54,40 +54,12 @@ impl Buffers {
 }
 
 /// `count` zeros for each layer.
-fn layers<T: From<Vec<f32>>>(plan: &Plan, count: usize) -> Result<Vec<T>> {
+fn layers(plan: &Plan, count: usize) -> Result<Vec<Aligned<f32>>> {
     let mut layers = Vec::with_capacity(plan.layers);
     for _ in 0..plan.layers {
-        layers.push(plan.zeroed(count)?.into());
+        layers.push(plan.aligned(count)?);
     }
     Ok(layers)
-}
-
-/// Numbers that begin with a cache line, so that no register is loaded from two.
-pub(super) struct Aligned {
-    numbers: Vec<f32>,
-    first: usize,
-}
-
-impl From<Vec<f32>> for Aligned {
-    /// At most [`LINE`] of the `numbers` are left out in front.
-    fn from(numbers: Vec<f32>) -> Self {
-        let first = numbers.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
-        Self { numbers, first }
-    }
-}
-
-impl Deref for Aligned {
-    type Target = [f32];
-
-    fn deref(&self) -> &[f32] {
-        &self.numbers[self.first..]
-    }
-}
-
-impl DerefMut for Aligned {
-    fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.numbers[self.first..]
-    }
 }
 
 /// Sinusoidal codes of the first positions, computed when first needed.

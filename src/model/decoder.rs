@@ -93,7 +93,7 @@ impl Step<'_> {
         }
         let relative = self.decoder.side.relative.as_ref();
         let bias = relative.map(|_| &biases[..spec.heads * (hypotheses.position() + 1)]);
-        let (qkv, history) = (&*qkv, history.as_slice());
+        let (qkv, history) = (&*qkv, &**history);
         let heads = spec.attention_heads();
         let rows = AttendRows { heads, scratch: attention, room, out: context, alignments: None };
         attend_history(ctx, rows, |row| {

@@ -12,11 +12,12 @@ use crate::error::Result;
 use crate::format::Screen;
 use crate::kernels::{Activation, Epilogue, Residual};
 use crate::nn::{Context, Linear, Quantized, project};
+use crate::tensor::Aligned;
 
 /// The logits of a step and what they are computed by.
 pub(super) struct Output {
     /// Row after row, each with as many as its sentence has columns.
-    logits: Vec<f32>,
+    logits: Aligned<f32>,
     /// Where the rows start, and their end [R + 1].
     starts: Vec<usize>,
     /// Where logits are computed for listed tokens only.
@@ -31,7 +32,7 @@ impl Output {
     /// As [`Plan::zeroed`].
     pub fn new(plan: &Plan) -> Result<Self> {
         Ok(Self {
-            logits: plan.zeroed(plan.logits)?,
+            logits: plan.aligned(plan.logits)?,
             starts: plan.zeroed(plan.rows + 1)?,
             candidates: Candidates::new(plan)?,
             verification: Verification::new(plan)?,

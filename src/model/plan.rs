@@ -3,13 +3,12 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use super::buffers::Aligned;
 use super::spec::{Autoregression, ModelSpec, Positions, Presence};
 use super::verification::ENOUGH;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Shortlist;
 use crate::nn::{FFN_ROWS, FfnShape, attention_scratch};
-use crate::tensor::{Dtype, Element, K_GROUP, PANEL_ROWS, PackedMatrix};
+use crate::tensor::{Aligned, Dtype, Element, K_GROUP, PANEL_ROWS, PackedMatrix};
 use crate::threads::{MAX_THREADS, Pool};
 
 /// What a session is made for: the most of everything.
@@ -54,9 +53,6 @@ pub enum Alignment {
     Drop,
 }
 
-/// Numbers in a cache line.
-pub(super) const LINE: usize = 16;
-
 /// The buffers of a session, in elements. Sizes that the target cannot address saturate, so that [`Plan::zeroed`]
 /// refuses them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,7 +75,7 @@ pub(super) struct Plan {
     pub attention_scratch: usize,
     /// Biases of attention by distance [H, distances].
     pub biases: usize,
-    /// Keys and values of a memory as panels, one decoder layer, and [`LINE`] to begin with a cache line.
+    /// Keys and values of a memory as panels, one decoder layer.
     pub memory: usize,
     /// Keys and values, or cells, of what was written, one decoder layer.
     pub history: usize,
@@ -209,7 +205,7 @@ impl Plan {
                 Positions::Relative { .. } => product([spec.heads, distances]),
                 _ => 0,
             },
-            memory: keys.saturating_add(values).saturating_add(LINE),
+            memory: keys.saturating_add(values),
             history,
             ancestry,
             logits: product([rows, columns]).max(product([verified, PANEL_ROWS])),
@@ -239,6 +235,11 @@ impl Plan {
         Ok(alloc::vec![T::default(); count])
     }
 
+    /// The same from the beginning of a cache line on.
+    pub fn aligned<T: Element>(&self, count: usize) -> Result<Aligned<T>> {
+        self.zeroed(count.saturating_add(Aligned::<T>::SPARE)).map(Aligned::new)
+    }
+
     /// The error where there is no memory for the session.
     pub fn refused(&self) -> Error {
         let message = format!("no memory for a session of {} bytes: lower batch or beam", self.bytes());
@@ -264,7 +265,9 @@ impl Plan {
         let integers = [(2, self.ancestry), (3, self.rows), (1, self.tokens), (2, self.batch + 1)];
         let words: u64 =
             floats.iter().chain(&integers).map(|&(count, size)| count as u64 * size as u64).sum();
-        let lists = self.layers * (size_of::<Vec<f32>>() + size_of::<Aligned>());
+        let lists = 2 * self.layers * size_of::<Aligned<f32>>();
+        // Two for each layer, and seven of `Buffers` and `Output`.
+        let lines = (2 * self.layers + 7) * 64;
         let starts = (self.rows + 1) * size_of::<usize>();
         let listing = self.listing.map_or(0, |listing| listing.bytes(self.batch));
         let noted = self.listing.map_or(0, |listing| product([self.verified, 4 * listing.columns + 8]));
@@ -273,6 +276,7 @@ impl Plan {
             8 * self.frequencies,
             self.quantized_values,
             lists,
+            lines,
             self.pool_bytes,
             starts,
             listing,

@@ -5,7 +5,7 @@ use core::ops::Range;
 
 use super::{Context, Stored};
 use crate::kernels::{Activation, Activations, Epilogue, Residual};
-use crate::tensor::{ColumnsMut, Dtype, K_GROUP, Matrix, PANEL_ROWS};
+use crate::tensor::{Aligned, ColumnsMut, Dtype, K_GROUP, Matrix, PANEL_ROWS};
 use crate::threads::MAX_THREADS;
 
 /// Multiply-adds below which a product stays on one thread: handing out work costs some microseconds.
@@ -114,7 +114,7 @@ pub fn project(
 /// Room for rows on their way into a product: quantized to int8 with one scale a row, and narrowed to the rank of an
 /// adapter.
 pub struct Quantized {
-    values: Vec<i8>,
+    values: Aligned<i8>,
     scales: Vec<f32>,
     narrowed: Vec<f32>,
 }
@@ -122,7 +122,7 @@ pub struct Quantized {
 impl Quantized {
     /// Room for at most `scales.len()` rows with at most `values.len()` values together, each row rounded up to a
     /// multiple of 4, and for `narrowed.len()` values of low-rank terms.
-    pub fn new(values: Vec<i8>, scales: Vec<f32>, narrowed: Vec<f32>) -> Self {
+    pub fn new(values: Aligned<i8>, scales: Vec<f32>, narrowed: Vec<f32>) -> Self {
         Self { values, scales, narrowed }
     }
 

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use super::{Generation, Recall};
 use crate::decode::{DecodeOptions, Strategy};
 use crate::error::{Error, ErrorKind, Result};
+use crate::kernels::Kernels;
 use crate::model::{Model, ShortlistMode};
 
 /// How to translate.
@@ -37,13 +38,14 @@ pub struct TranslateOptions {
 }
 
 /// Up to this size of the file, a processor's caches hold the weights that a step reads: then more sources in a batch
-/// only push each other out of them. Weights that come from memory are read once for the whole batch.
+/// than kernels multiply at once only push each other out of them. Weights that come from memory are read once for the
+/// whole batch.
 const CACHED: usize = 32 << 20;
 
 impl TranslateOptions {
-    /// The options that a model of `bytes` bytes asks for: one thread, batches of 8 for a small model and 32 for a large
-    /// one, no limit.
-    pub fn of(generation: &Generation, bytes: usize) -> Self {
+    /// The options that a model of `bytes` bytes asks for on `kernels`: one thread, batches of 8 for a small model, or 16
+    /// where kernels multiply as many rows at once, and 32 for a large one, no limit.
+    pub fn of(generation: &Generation, bytes: usize, kernels: &Kernels) -> Self {
         Self {
             decode: generation.decode.clone(),
             unit: generation.unit,
@@ -52,7 +54,7 @@ impl TranslateOptions {
             task: generation.target_prefix.clone(),
             target_prefix: Vec::new(),
             recall: Recall::default(),
-            batch: if bytes <= CACHED { 8 } else { 32 },
+            batch: if bytes <= CACHED { kernels.rows_at_once().max(8) } else { 32 },
             threads: 1,
             limits: Limits::default(),
         }

@@ -51,7 +51,7 @@ impl Translator {
             Language::from_tag(languages.split_whitespace().next().unwrap_or_default())
         });
         generation.validate(model.spec().source_vocabulary, model.spec().target_vocabulary)?;
-        let options = TranslateOptions::of(&generation, model.bytes().len());
+        let options = TranslateOptions::of(&generation, model.bytes().len(), model.kernels());
         options.check_shortlist(&model)?;
         let (scratch, workers) = (EncodeScratch::default(), Workers::new(options.threads, None));
         let (memory, terms, cancellation) = (Memory::default(), Terms::default(), Cancellation::default());

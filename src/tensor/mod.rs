@@ -1,5 +1,6 @@
 //! Numbers in memory: element types, checked casts of bytes, weight matrices in panels, columns of an output.
 
+mod aligned;
 mod bytes;
 mod cast;
 mod columns;
@@ -8,6 +9,7 @@ mod i4;
 mod matrix;
 mod pack;
 
+pub use aligned::Aligned;
 pub use bytes::AlignedBytes;
 pub use cast::{Element, cast_slice};
 pub use columns::ColumnsMut;
