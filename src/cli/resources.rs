@@ -10,7 +10,8 @@ pub(super) struct ResourceArguments {
     /// Threads: many texts are shared out among them, of few each computation
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: usize,
-    /// Texts that a thread computes together, at most; without it 8, or 32 for a model of more than 32 MiB
+    /// Texts that a thread computes together, at most; without it 8 (16 with AMX), or 32 for a model of more than
+    /// 32 MiB
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
     /// Working memory beside the model file, such as 48MB or 16MiB; batches shrink to fit, and what does not fit

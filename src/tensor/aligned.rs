@@ -1,7 +1,10 @@
 //! A buffer that begins with a cache line.
 
 use alloc::vec::Vec;
-use core::ops::{Deref, DerefMut};
+use core::ops::{Deref, DerefMut, Range};
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 /// Elements of which the first begins a cache line: where rows are whole lines, no register is loaded from two.
 pub struct Aligned<T> {
@@ -11,8 +14,8 @@ pub struct Aligned<T> {
 }
 
 impl<T> Aligned<T> {
-    /// Elements that no alignment needs more of.
-    pub const SPARE: usize = 64 / size_of::<T>();
+    /// Elements that may have to be skipped for it.
+    pub const SPARE: usize = LINE / size_of::<T>();
 
     /// All but [`SPARE`](Self::SPARE) of the `elements`.
     ///
@@ -20,12 +23,12 @@ impl<T> Aligned<T> {
     /// If there are fewer.
     pub fn new(elements: Vec<T>) -> Self {
         assert!(elements.len() >= Self::SPARE);
-        let skipped = elements.as_ptr().align_offset(64).min(Self::SPARE);
+        let skipped = elements.as_ptr().align_offset(LINE).min(Self::SPARE);
         Self { elements, skipped }
     }
 
     /// Where they are among those that it was made of.
-    fn places(&self) -> core::ops::Range<usize> {
+    fn places(&self) -> Range<usize> {
         self.skipped..self.skipped + self.elements.len() - Self::SPARE
     }
 }
@@ -55,7 +58,7 @@ mod tests {
             let floats = Aligned::new(alloc::vec![0f32; len + Aligned::<f32>::SPARE]);
             let bytes = Aligned::new(alloc::vec![0i8; len + Aligned::<i8>::SPARE]);
             assert_eq!((floats.len(), bytes.len()), (len, len));
-            assert_eq!((floats.as_ptr() as usize % 64, bytes.as_ptr() as usize % 64), (0, 0));
+            assert_eq!((floats.as_ptr() as usize % LINE, bytes.as_ptr() as usize % LINE), (0, 0));
         }
     }
 }

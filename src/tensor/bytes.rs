@@ -1,25 +1,16 @@
 //! An owned buffer whose start is aligned as a mapped file's is.
 
-#![allow(unsafe_code)]
-
-use alloc::vec::Vec;
+use super::Aligned;
 
 /// Bytes on the heap, aligned to 64.
 ///
 /// A model that is read instead of mapped lies in one of these, so that its tensors are aligned just as in a mapping.
-pub struct AlignedBytes {
-    lines: Vec<Line>,
-    len: usize,
-}
-
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
+pub struct AlignedBytes(Aligned<u8>);
 
 impl AlignedBytes {
     /// `len` zero bytes.
     pub fn zeroed(len: usize) -> Self {
-        Self { lines: alloc::vec![Line([0; 64]); len.div_ceil(64)], len }
+        Self(Aligned::new(alloc::vec![0; len + Aligned::<u8>::SPARE]))
     }
 
     /// A copy of `bytes`.
@@ -31,19 +22,19 @@ impl AlignedBytes {
 
     /// The bytes.
     pub fn as_slice(&self) -> &[u8] {
-        // SAFETY: `lines` holds at least `len` initialised bytes: `Line` is a plain array without padding.
-        unsafe { core::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+        &self.0
     }
 
     /// The bytes, to be written.
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
-        // SAFETY: as in `as_slice`, and `self` is borrowed mutably.
-        unsafe { core::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+        &mut self.0
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use super::*;
 
     #[test]
