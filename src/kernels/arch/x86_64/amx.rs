@@ -49,7 +49,12 @@ const FEW_ROWS: GemmKernels = GemmKernels {
 const TILE: (usize, usize) = (Int8::ROWS, PANELS * PANEL_ROWS);
 
 fn int8(product: &Product<'_, i8, i8>, out: ColumnsMut<'_>) {
-    if out.rows() >= FEWEST_ROWS { int8_rows(product, out) } else { (FEW_ROWS.i8.run)(product, out) }
+    match out.rows() {
+        FEWEST_ROWS.. => int8_rows(product, out),
+        // One row is read panel by panel, in the order of memory: that is faster than wider registers.
+        ..2 => (AVX512_VNNI.gemm.i8.run)(product, out),
+        _ => (FEW_ROWS.i8.run)(product, out),
+    }
 }
 
 fn int4(product: &Product<'_, [i8; I4_COLUMNS], I4Block>, out: ColumnsMut<'_>) {
