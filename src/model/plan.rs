@@ -236,6 +236,9 @@ impl Plan {
     }
 
     /// The same from the beginning of a cache line on.
+    ///
+    /// # Errors
+    /// As [`zeroed`](Self::zeroed).
     pub fn aligned<T: Element>(&self, count: usize) -> Result<Aligned<T>> {
         self.zeroed(count.saturating_add(Aligned::<T>::SPARE)).map(Aligned::new)
     }

@@ -37,7 +37,7 @@ pub(in crate::kernels) static AVX512_AMX: Kernels = Kernels {
 const FEW_ROWS: GemmKernels = GemmKernels {
     i8: gemm_kernel!(
         Isa::Avx512Amx, target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni");
-        vnni512::Int8 [4, 4, 8]
+        vnni512::Int8 [4, 4, 1]
     ),
     i4: gemm_kernel!(
         Isa::Avx512Amx, target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni,gfni");
