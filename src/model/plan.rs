@@ -270,7 +270,7 @@ impl Plan {
             floats.iter().chain(&integers).map(|&(count, size)| count as u64 * size as u64).sum();
         let lists = 2 * self.layers * size_of::<Aligned<f32>>();
         // Two for each layer, and seven of `Buffers` and `Output`.
-        let lines = (2 * self.layers + 7) * 64;
+        let lines = (2 * self.layers + 7) * Aligned::<u8>::SPARE;
         let starts = (self.rows + 1) * size_of::<usize>();
         let listing = self.listing.map_or(0, |listing| listing.bytes(self.batch));
         let noted = self.listing.map_or(0, |listing| product([self.verified, 4 * listing.columns + 8]));
