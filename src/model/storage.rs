@@ -16,11 +16,11 @@ use crate::text::Vocabulary;
 
 /// The bytes of a model file, wherever they are.
 pub(super) enum Storage {
-    /// Read into memory.
+    /// Given by the caller.
     Owned(AlignedBytes),
     /// In the program or in flash.
     Static(&'static [u8]),
-    /// Mapped from a file.
+    /// Mapped from a file, or read into pages of its own.
     #[cfg(feature = "std")]
     Mapped(memmap2::Mmap),
 }
@@ -54,11 +54,15 @@ impl Storage {
     #[cfg(feature = "std")]
     pub fn read(mut file: &std::fs::File, range: Range<u64>) -> Result<Self> {
         use std::io::{Read, Seek, SeekFrom};
+        let length = length_within(file, &range)?;
+        let mut map = memmap2::MmapMut::map_anon(length)
+            .map_err(|e| Error::io(format!("cannot get {length} bytes for the file"), e))?;
+        #[cfg(target_os = "linux")]
+        drop(map.advise(HUGE_PAGES));
         let fail = |e| Error::io("cannot read the file", e);
-        let mut bytes = AlignedBytes::zeroed(length_within(file, &range)?);
         file.seek(SeekFrom::Start(range.start)).map_err(fail)?;
-        file.read_exact(bytes.as_mut_slice()).map_err(fail)?;
-        Ok(Self::Owned(bytes))
+        file.read_exact(&mut map).map_err(fail)?;
+        map.make_read_only().map(Self::Mapped).map_err(fail)
     }
 
     /// Maps the bytes `range` of a file.
@@ -74,9 +78,16 @@ impl Storage {
         options.offset(range.start).len(length_within(file, &range)?);
         // SAFETY: the caller promises that the file does not change while it is mapped; the range lies in it.
         let map = unsafe { options.map(file) }.map_err(|e| Error::io("cannot map the file", e))?;
+        #[cfg(target_os = "linux")]
+        drop(map.advise(HUGE_PAGES));
         Ok(Self::Mapped(map))
     }
 }
+
+/// Weights are read from end to end: with few large pages addresses are translated more rarely. A file comes in such pages
+/// if it is not in the page cache yet and its file system has them. Advice: where it is not taken, pages are small.
+#[cfg(target_os = "linux")]
+const HUGE_PAGES: memmap2::Advice = memmap2::Advice::HugePage;
 
 /// The length of `range`, which the file has.
 #[cfg(feature = "std")]
