@@ -74,7 +74,8 @@ impl Isa {
             }
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Amx => {
-                Isa::Avx512Vnni.is_available()
+                Isa::AvxVnni.is_available()
+                    && Isa::Avx512Vnni.is_available()
                     && has!(is_x86_feature_detected: "gfni")
                     && super::arch::x86_64::has_amx()
             }

@@ -117,11 +117,16 @@ fn gather<T: Copy + Default, const GROUP: usize>(from: &[T], rows: &[u32], group
         if rows.len() < PANEL_ROWS {
             to.fill([T::default(); GROUP]);
         }
-        for (lane, &row) in rows.iter().enumerate() {
+        // Group by group, so that memory is at work on eight panels at once.
+        let mut lanes = [&from[..0]; PANEL_ROWS];
+        for (lane, &row) in lanes.iter_mut().zip(rows) {
             let (panel, from_lane) = (row as usize / PANEL_ROWS, row as usize % PANEL_ROWS);
-            let from = &from[panel * PANEL_ROWS * groups..][..PANEL_ROWS * groups];
-            let from = from[from_lane..].iter().step_by(PANEL_ROWS);
-            to[lane..].iter_mut().step_by(PANEL_ROWS).zip(from).for_each(|(to, from)| *to = *from);
+            *lane = &from[panel * PANEL_ROWS * groups + from_lane..][..PANEL_ROWS * (groups - 1) + 1];
+        }
+        for (group, to) in to.chunks_exact_mut(PANEL_ROWS).enumerate() {
+            for (to, from) in to.iter_mut().zip(&lanes[..rows.len()]) {
+                *to = from[group * PANEL_ROWS];
+            }
         }
     }
 }
@@ -131,9 +136,10 @@ fn gather_i4(from: &[I4Block], rows: &[u32], row_blocks: usize, to: &mut [I4Bloc
     assert!(to.len() >= rows.len().div_ceil(PANEL_ROWS) * row_blocks, "room for {} rows", rows.len());
     for (rows, to) in rows.chunks(PANEL_ROWS).zip(to.chunks_exact_mut(row_blocks.max(1))) {
         to.fill(I4Block::default());
-        for (lane, &row) in rows.iter().enumerate() {
-            let (panel, from_lane) = (row as usize / PANEL_ROWS, row as usize % PANEL_ROWS);
-            for (to, from) in to.iter_mut().zip(&from[panel * row_blocks..][..row_blocks]) {
+        for (block, to) in to.iter_mut().enumerate() {
+            for (lane, &row) in rows.iter().enumerate() {
+                let (panel, from_lane) = (row as usize / PANEL_ROWS, row as usize % PANEL_ROWS);
+                let from = &from[panel * row_blocks + block];
                 to.steps[lane] = from.steps[from_lane];
                 for (to, from) in to.values.iter_mut().zip(&from.values) {
                     to[lane] = from[from_lane];

@@ -9,7 +9,7 @@ use core::arch::asm;
 use core::arch::x86_64::*;
 
 use super::avx2;
-use super::vnni::AVX512_VNNI;
+use super::vnni::{AVX_VNNI, AVX512_VNNI};
 use super::vnni512;
 use crate::kernels::Isa;
 use crate::kernels::gemm::{Lines, MatrixTile, Product, gemm_by_matrices};
@@ -52,7 +52,7 @@ fn int8(product: &Product<'_, i8, i8>, out: ColumnsMut<'_>) {
     match out.rows() {
         FEWEST_ROWS.. => int8_rows(product, out),
         // One row is read panel by panel, in the order of memory: that is faster than wider registers.
-        ..2 => (AVX512_VNNI.gemm.i8.run)(product, out),
+        ..2 => (AVX_VNNI.gemm.i8.run)(product, out),
         _ => (FEW_ROWS.i8.run)(product, out),
     }
 }

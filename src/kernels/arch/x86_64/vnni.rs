@@ -19,7 +19,7 @@ pub(in crate::kernels) static AVX_VNNI: Kernels = Kernels {
     isa: Isa::AvxVnni,
     rows: &avx2::ROWS,
     gemm: GemmKernels {
-        i8: gemm_kernel!(Isa::AvxVnni, target_feature(enable = "avx2,avxvnni"); Int8<Vex> [4, 2, 4]),
+        i8: gemm_kernel!(Isa::AvxVnni, target_feature(enable = "avx2,avxvnni"); Int8<Vex> [4, 2, 8]),
         i4: gemm_kernel!(Isa::AvxVnni, target_feature(enable = "avx2,avxvnni"); Int4<Int8<Vex>> [2, 2, 4]),
         ..avx2::GEMM
     },
@@ -45,32 +45,55 @@ static ROWS: RowKernels = row_kernels!(target_feature(enable = "avx512f,avx512bw
 
 /// The instruction in one of its encodings.
 trait Encoding {
+    /// As [`Tile::ASKS_IN_STREAM`].
+    const ASKS_IN_STREAM: bool;
+
     /// `acc + a * w`, a unsigned.
     ///
     /// # Safety
     /// The CPU must have this encoding.
     unsafe fn dpbusd(acc: __m256i, a: __m256i, w: __m256i) -> __m256i;
+
+    /// Asks for the cache line `ahead` bytes behind an address; any will do.
+    fn prefetch(address: *const u8, ahead: usize);
 }
 
-/// AVX-VNNI.
+/// AVX-VNNI, which Intel's CPUs have.
 struct Vex;
 
 impl Encoding for Vex {
+    const ASKS_IN_STREAM: bool = true;
+
     #[inline(always)]
     unsafe fn dpbusd(acc: __m256i, a: __m256i, w: __m256i) -> __m256i {
         // SAFETY: the caller's promise.
         unsafe { _mm256_dpbusd_avx_epi32(acc, a, w) }
     }
+
+    #[inline(always)]
+    fn prefetch(address: *const u8, ahead: usize) {
+        avx2::prefetch(address, ahead);
+    }
 }
 
-/// AVX-512-VNNI with AVX-512-VL.
+/// AVX-512-VNNI with AVX-512-VL; asks as is best for a Zen 4.
 struct Evex;
 
 impl Encoding for Evex {
+    const ASKS_IN_STREAM: bool = false;
+
     #[inline(always)]
     unsafe fn dpbusd(acc: __m256i, a: __m256i, w: __m256i) -> __m256i {
         // SAFETY: the caller's promise.
         unsafe { _mm256_dpbusd_epi32(acc, a, w) }
+    }
+
+    /// Into the second-level cache: these products are so fast that memory needs more lines in flight than the first level
+    /// can wait for.
+    #[inline(always)]
+    fn prefetch(address: *const u8, ahead: usize) {
+        // SAFETY: a prefetch reads nothing and never faults, and every x86-64 has it.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(address.wrapping_add(ahead).cast()) };
     }
 }
 
@@ -84,7 +107,7 @@ impl<E: Encoding> Tile for Int8<E> {
     /// A cache line of weights: two groups of each row.
     const DEPTH: usize = 2 * K_GROUP;
     const OFFSET: i32 = 128;
-    const ASKS_IN_STREAM: bool = false;
+    const ASKS_IN_STREAM: bool = E::ASKS_IN_STREAM;
     type A = [__m256i; 2];
     type W = [__m256i; 2];
     type Acc = __m256i;
@@ -119,12 +142,9 @@ impl<E: Encoding> Tile for Int8<E> {
         unsafe { _mm256_storeu_si256(sums.cast(), acc) };
     }
 
-    /// Into the second-level cache: these products are so fast that memory needs more lines in flight than the first level
-    /// can wait for.
     #[inline(always)]
     fn prefetch(panel: *const i8, ahead: usize) {
-        // SAFETY: a prefetch reads nothing and never faults, and every x86-64 has it.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(panel.wrapping_byte_add(ahead)) };
+        E::prefetch(panel.cast(), ahead);
     }
 }
 
