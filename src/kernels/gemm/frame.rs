@@ -25,7 +25,7 @@ use crate::tensor::{ColumnsMut, K_GROUP, PANEL_ROWS};
 ///
 /// # Safety
 /// The functions are unsafe because they may only run on a CPU that has the implementor's instruction set.
-pub(in crate::kernels) trait Tile {
+pub(in crate::kernels) trait Tile: Sized {
     /// Element of the activations.
     type Input: Copy + Default;
     /// Element of the panels.
@@ -86,6 +86,21 @@ pub(in crate::kernels) trait Tile {
 
     /// `acc + a * w`.
     unsafe fn multiply(acc: Self::Acc, a: Self::A, w: Self::W) -> Self::Acc;
+
+    /// Adds the products of step `i`, from element `k` on, to the sums of R row operands by P panels: here by one
+    /// [`multiply`](Self::multiply) after the other.
+    ///
+    /// # Safety
+    /// `DEPTH` elements of each must be readable from there on.
+    #[inline(always)]
+    unsafe fn step<const R: usize, const P: usize>(
+        acc: &mut [[Self::Acc; P]; R],
+        operands: &Operands<Self::Input, Self::Weight>,
+        (i, k): (usize, usize),
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { step_by_panels::<Self, R, P>(acc, operands, (i, k)) };
+    }
 
     /// Writes the sums of the first row to `sums`, and of the second to `sums + stride` if `ROWS` is 2; behind them those
     /// with the second panel if `PANELS` is 2.
@@ -400,7 +415,7 @@ unsafe fn tile<T: Tile, const R: usize, const P: usize>(
 }
 
 /// Where the operands of a tile are: P lanes of weights, each with the rows of activations that it is multiplied by.
-struct Operands<I, W> {
+pub(in crate::kernels) struct Operands<I, W> {
     /// The first activation of the first row, and the distances from one row to the next and between both rows of one
     /// operand.
     a: *const I,
@@ -416,6 +431,36 @@ struct Operands<I, W> {
     step: usize,
     /// What is asked for.
     ahead: Option<Ahead>,
+}
+
+impl<I, W> Operands<I, W> {
+    /// The activations of `row` that lane `lane` is multiplied by, from element `k` on.
+    ///
+    /// # Safety
+    /// There must be such.
+    #[inline(always)]
+    pub unsafe fn row(&self, row: usize, lane: usize, k: usize) -> *const I {
+        // SAFETY: the caller's promise.
+        unsafe { self.a.add(row * self.stride + lane * self.lane_a + k) }
+    }
+
+    /// The weights of lane `lane` from element `k` on.
+    ///
+    /// # Safety
+    /// There must be such.
+    #[inline(always)]
+    pub unsafe fn lane<T: Tile<Input = I, Weight = W>>(&self, lane: usize, k: usize) -> *const W {
+        // SAFETY: the caller's promise.
+        unsafe { self.w.add((lane * self.lane_w + k) * T::PANEL_WIDTH) }
+    }
+
+    /// Asks for what lane `lane` needs some time after step `i`.
+    #[inline(always)]
+    pub fn ask<T: Tile<Input = I, Weight = W>>(&self, lane: usize, i: usize) {
+        if let Some(ahead) = self.ahead {
+            T::prefetch(self.w, ahead.first + lane * ahead.lane + i * ahead.step);
+        }
+    }
 }
 
 /// Where the weights are that are asked for while others are multiplied, in bytes.
@@ -439,26 +484,36 @@ unsafe fn steps<T: Tile, const R: usize, const P: usize>(
     operands: &Operands<T::Input, T::Weight>,
     end: usize,
 ) {
-    let Operands { a, stride, second, w, lane_a, lane_w, step, ahead } = *operands;
-    let weights = w;
-    for (i, k) in (0..end).step_by(step).enumerate() {
+    for (i, k) in (0..end).step_by(operands.step).enumerate() {
         // SAFETY: the caller's promises.
-        unsafe {
-            unroll!(p < P, {
-                let w = w.add((p * lane_w + k) * T::PANEL_WIDTH);
-                if let Some(ahead) = ahead {
-                    T::prefetch(weights, ahead.first + p * ahead.lane + i * ahead.step);
-                }
-                if p % T::PANELS == 0 {
-                    // A lone panel of an operand of two is read twice.
-                    let w = T::load_panels(w, if P < T::PANELS { 0 } else { lane_w * T::PANEL_WIDTH });
-                    unroll!(r < R, {
-                        let a = T::load_a(a.add(r * T::ROWS * stride + p * lane_a + k), second);
-                        acc[r][p] = T::multiply(acc[r][p], a, w);
-                    });
-                }
-            });
-        }
+        unsafe { T::step::<R, P>(acc, operands, (i, k)) };
+    }
+}
+
+/// [`Tile::step`] as it is for most.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+pub(in crate::kernels) unsafe fn step_by_panels<T: Tile, const R: usize, const P: usize>(
+    acc: &mut [[T::Acc; P]; R],
+    operands: &Operands<T::Input, T::Weight>,
+    (i, k): (usize, usize),
+) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        unroll!(p < P, {
+            operands.ask::<T>(p, i);
+            if p % T::PANELS == 0 {
+                // A lone panel of an operand of two is read twice.
+                let next = if P < T::PANELS { 0 } else { operands.lane_w * T::PANEL_WIDTH };
+                let w = T::load_panels(operands.lane::<T>(p, k), next);
+                unroll!(r < R, {
+                    let a = T::load_a(operands.row(r * T::ROWS, p, k), operands.second);
+                    acc[r][p] = T::multiply(acc[r][p], a, w);
+                });
+            }
+        });
     }
 }
 

@@ -15,8 +15,9 @@ pub(super) use frame::{Lanes, Product, Scales, Tile, gemm, scores};
 pub(super) use int4::{Int4, Nibbles};
 #[cfg(target_arch = "x86_64")]
 pub(super) use {
-    frame::Lines,
+    frame::{Lines, Operands, step_by_panels},
     matrices::{MatrixTile, gemm_by_matrices},
+    unroll::unroll,
 };
 
 /// The inputs of a product: M rows of K.

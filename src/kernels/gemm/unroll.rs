@@ -14,3 +14,5 @@ macro_rules! unroll {
         })*
     };
 }
+#[cfg(target_arch = "x86_64")]
+pub(in crate::kernels) use unroll;

@@ -41,7 +41,7 @@ const FEW_ROWS: GemmKernels = GemmKernels {
     ),
     i4: gemm_kernel!(
         Isa::Avx512Amx, target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni,gfni");
-        vnni512::Int4 [4, 4, 8]
+        vnni512::Int4 [4, 4, 4]
     ),
     ..AVX512_VNNI.gemm
 };

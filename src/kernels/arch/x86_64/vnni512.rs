@@ -8,7 +8,7 @@
 use core::arch::x86_64::*;
 
 use super::avx2;
-use crate::kernels::gemm::Tile;
+use crate::kernels::gemm::{Operands, Tile, step_by_panels, unroll};
 use crate::tensor::{I4_COLUMNS, I4Block, K_GROUP, PANEL_ROWS};
 
 /// int8 by int8.
@@ -115,13 +115,12 @@ impl Tile for Int4 {
     unsafe fn multiply(mut acc: Self::Acc, row: *const i8, blocks: Self::W) -> Self::Acc {
         // SAFETY: the caller lets us read two blocks and the activations for one; AVX-512-VNNI and GFNI are its promise.
         unsafe {
-            let [first, second] = blocks.map(|block| &*block);
-            let steps = _mm_set_epi64x(i64::from_le_bytes(second.steps), i64::from_le_bytes(first.steps));
-            let steps = _mm512_cvtepu8_epi32(steps);
+            let blocks = blocks.map(|block| &*block);
+            let steps = steps(blocks);
             for half in 0..2 {
                 let mut sums = Int8::zero();
                 for i in 2 * half..2 * half + 2 {
-                    let bytes = both(first.values[i].as_ptr().cast(), second.values[i].as_ptr().cast());
+                    let bytes = values(blocks, i);
                     let values = [nibbles::<LOWER>(bytes), nibbles::<UPPER>(bytes)];
                     for (j, values) in values.into_iter().enumerate() {
                         sums = _mm512_dpbusd_epi32(sums, group(row.add((2 * i + j) * K_GROUP)), values);
@@ -130,6 +129,49 @@ impl Tile for Int4 {
                 acc = _mm512_dpwssd_epi32(acc, sums, steps);
             }
             acc
+        }
+    }
+
+    /// Two pairs of panels at once, which share each load of activations.
+    #[inline(always)]
+    unsafe fn step<const R: usize, const P: usize>(
+        acc: &mut [[Self::Acc; P]; R],
+        operands: &Operands<Self::Input, I4Block>,
+        (i, k): (usize, usize),
+    ) {
+        // SAFETY: the caller's promises.
+        unsafe {
+            if P != 4 {
+                return step_by_panels::<Self, R, P>(acc, operands, (i, k));
+            }
+            unroll!(p < P, {
+                operands.ask::<Self>(p, i);
+            });
+            let block = |p| &*operands.lane::<Self>(p, k);
+            let pairs = [[block(0), block(1)], [block(2), block(3)]];
+            let steps = [steps(pairs[0]), steps(pairs[1])];
+            unroll!(half < 2, {
+                let mut sums = [[Int8::zero(); 2]; R];
+                unroll!(group < 4, {
+                    let place = 2 * half + group / 2;
+                    let bytes = [values(pairs[0], place), values(pairs[1], place)];
+                    let values = if group % 2 == 0 {
+                        [nibbles::<LOWER>(bytes[0]), nibbles::<LOWER>(bytes[1])]
+                    } else {
+                        [nibbles::<UPPER>(bytes[0]), nibbles::<UPPER>(bytes[1])]
+                    };
+                    unroll!(r < R, {
+                        let row = operands.row(r, 0, k).cast::<i8>();
+                        let a = self::group(row.add((4 * half + group) * K_GROUP));
+                        sums[r][0] = _mm512_dpbusd_epi32(sums[r][0], a, values[0]);
+                        sums[r][1] = _mm512_dpbusd_epi32(sums[r][1], a, values[1]);
+                    });
+                });
+                unroll!(r < R, {
+                    acc[r][0] = _mm512_dpwssd_epi32(acc[r][0], sums[r][0], steps[0]);
+                    acc[r][2] = _mm512_dpwssd_epi32(acc[r][2], sums[r][1], steps[1]);
+                });
+            });
         }
     }
 
@@ -153,6 +195,29 @@ impl Tile for Int4 {
 unsafe fn group(elements: *const i8) -> __m512i {
     // SAFETY: the caller's promises.
     unsafe { _mm512_set1_epi32(elements.cast::<i32>().read_unaligned()) }
+}
+
+/// The steps of the rows of two blocks.
+///
+/// # Safety
+/// The CPU must have AVX-512 F.
+#[inline(always)]
+unsafe fn steps([first, second]: [&I4Block; 2]) -> __m512i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let steps = _mm_set_epi64x(i64::from_le_bytes(second.steps), i64::from_le_bytes(first.steps));
+        _mm512_cvtepu8_epi32(steps)
+    }
+}
+
+/// The values of two blocks at `place`: four columns of each row in the lower halves of bytes, and the next four in the upper.
+///
+/// # Safety
+/// The CPU must have AVX-512 F.
+#[inline(always)]
+unsafe fn values([first, second]: [&I4Block; 2], place: usize) -> __m512i {
+    // SAFETY: eight rows of four bytes are half a register; AVX-512 is the caller's promise.
+    unsafe { both(first.values[place].as_ptr().cast(), second.values[place].as_ptr().cast()) }
 }
 
 /// Two halves of a register.
