@@ -118,14 +118,10 @@ fn gather<T: Copy + Default, const GROUP: usize>(from: &[T], rows: &[u32], group
             to.fill([T::default(); GROUP]);
         }
         // Group by group, so that memory is at work on eight panels at once.
-        let mut lanes = [&from[..0]; PANEL_ROWS];
-        for (lane, &row) in lanes.iter_mut().zip(rows) {
-            let (panel, from_lane) = (row as usize / PANEL_ROWS, row as usize % PANEL_ROWS);
-            *lane = &from[panel * PANEL_ROWS * groups + from_lane..][..PANEL_ROWS * (groups - 1) + 1];
-        }
         for (group, to) in to.chunks_exact_mut(PANEL_ROWS).enumerate() {
-            for (to, from) in to.iter_mut().zip(&lanes[..rows.len()]) {
-                *to = from[group * PANEL_ROWS];
+            for (to, &row) in to.iter_mut().zip(rows) {
+                let (panel, lane) = (row as usize / PANEL_ROWS, row as usize % PANEL_ROWS);
+                *to = from[(panel * groups + group) * PANEL_ROWS + lane];
             }
         }
     }
